@@ -1,0 +1,117 @@
+"""What a run leaves behind: `record.json`, one per run. Free of torch, so that reports need none.
+
+The record is the interface between training and reporting. Readers of an older schema are kept in
+`UPGRADES`; a record of a newer schema is an error that says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+
+class Frozen(BaseModel):
+    """Base of all configs and records: unknown fields are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Metrics(Frozen):
+    """Scores on the test split, touched once after the last step. All accuracies are in percent."""
+
+    top1: float
+    top5: float | None = Field(None, description="None where the data set has 5 classes or fewer")
+    mean_class: float = Field(description="accuracy of each class, averaged over the classes that have clips")
+    pair_accuracy: float | None = Field(
+        None, description="share of clips scored higher for their class than for its time-reversed twin"
+    )
+    n_test: int
+    validation_top1: float | None = Field(None, description="on the validation part, after the last epoch")
+    per_class: dict[str, float] = Field(default_factory=dict, description="class name -> accuracy")
+    per_pair: dict[str, float] = Field(
+        default_factory=dict, description='"class/twin" -> pair accuracy of the clips of both'
+    )
+
+
+class Cost(Frozen):
+    """What a method costs. The head is the classifier alone: its weight and bias."""
+
+    trainable_params: int
+    trainable_params_without_head: int
+    total_params: int = Field(description="of the adapted model: frozen, trained and head")
+    gflops_per_view: float = Field(description="multiply-adds of one view (fvcore), in 1e9")
+    views: int
+    gflops: float = Field(description="gflops_per_view x views")
+    peak_memory_mb: float = Field(description="of a training step of this method alone, in MiB")
+    peak_memory_source: str = Field(description="how it was measured: cuda allocator, or state + saved tensors")
+    compute_seconds: float = Field(description="training compute of the method, with the frozen prefix it uses")
+    prefix_seconds: float = Field(description="the part of compute_seconds that lockstep shares with others")
+    data_seconds: float = Field(description="time the loop waited for data, shared by all in the lockstep")
+    alone_seconds: float = Field(description="what the run would take alone: compute_seconds + data_seconds")
+    step_ms: float = Field(description="median time of a training step, prefix included")
+    train_clips_per_second: float
+    test_clips_per_second: float
+    adapter_bytes: int = Field(description="size of adapter.safetensors")
+
+
+class Clips(Frozen):
+    """How many clips a split offered, and what became of them."""
+
+    used: int
+    skipped: int = Field(0, description="left out by a skip list or because the file is missing")
+    unreadable: int = Field(0, description="failed to decode while training or testing; never replaced")
+
+
+class Selection(Frozen):
+    """How the learning rate was chosen: on the validation part, with the same grid for every method."""
+
+    grid: list[float]
+    validation_top1: dict[str, float] = Field(description="learning rate (as text) -> validation top-1, percent")
+    seed: int
+    source: str = Field(description="the file that holds the whole search")
+
+
+class Provenance(Frozen):
+    """Where a number comes from."""
+
+    petl_bench: str
+    git_commit: str | None
+    git_dirty: bool | None
+    python: str
+    packages: dict[str, str]
+    platform: str
+    device: str
+    threads: int
+    precision: str
+    decoder: str = Field(description="name and version, such as 'decord 3.4.0'")
+    backbone_sha256: str = Field(description="of the backbone's weights as loaded")
+    data_sha256: str = Field(description="of the manifests of the splits")
+    clips: dict[str, Clips] = Field(description="split (train, validation, test) -> counts")
+    companions: list[str] = Field(description="labels of the runs trained in the same lockstep")
+    lockstep_seconds: float = Field(0.0, description="wall-clock of the lockstep's training, all methods")
+    started: str = Field(description="ISO 8601, UTC")
+    ended: str | None = None
+    sessions: int = Field(1, description="how many times the run was started or resumed")
+
+
+class RunRecord(Frozen):
+    """One run: (method, dataset, backbone, seed, recipe) and everything measured on it."""
+
+    schema_version: Literal[1] = 1
+    status: Literal["running", "done", "failed"]
+    error: str | None = None
+    suite: str
+    dataset: str
+    label: str = Field(description="name of the run's folder: the method, or a variant of it")
+    method: str
+    backbone: str
+    seed: int
+    order_blind: bool = Field(description="the method cannot tell a clip from its reversal, by construction")
+    metrics: Metrics | None = None
+    cost: Cost | None = None
+    selection: Selection | None = None
+    provenance: Provenance | None = None
+    config: dict[str, Any] = Field(default_factory=dict, description="the resolved RunConfig, all defaults in")
