@@ -15,11 +15,11 @@ from petl_bench.records import Frozen
 class ImageTower(Frozen):
     """A vision transformer."""
 
-    image_size: int = Field(48, ge=8)
-    patch_size: int = Field(12, ge=2)
-    width: int = Field(128, ge=8, multiple_of=4)
-    layers: int = Field(4, ge=1)
-    head_width: int = Field(32, ge=4)
+    image_size: int = Field(default=48, ge=8)
+    patch_size: int = Field(default=12, ge=2)
+    width: int = Field(default=128, ge=8, multiple_of=4)
+    layers: int = Field(default=4, ge=1)
+    head_width: int = Field(default=32, ge=4)
 
     @model_validator(mode="after")
     def _divides(self) -> ImageTower:
@@ -35,9 +35,9 @@ class ImageTower(Frozen):
 class TextTower(Frozen):
     """A causal transformer over the words of a caption."""
 
-    width: int = Field(128, ge=8)
-    layers: int = Field(2, ge=1)
-    heads: int = Field(4, ge=1)
+    width: int = Field(default=128, ge=8)
+    layers: int = Field(default=2, ge=1)
+    heads: int = Field(default=4, ge=1)
 
     @model_validator(mode="after")
     def _divides(self) -> TextTower:
@@ -53,26 +53,26 @@ class PretrainConfig(Frozen):
     summary: str = ""
     image: ImageTower = ImageTower()
     text: TextTower = TextTower()
-    embed_dim: int = Field(128, ge=8)
+    embed_dim: int = Field(default=128, ge=8)
     position_scale: float = Field(
-        1.0, ge=0, description="size of the sin-cos position embedding at the start"
+        default=1.0, ge=0, description="size of the sin-cos position embedding at the start"
     )
     seed: int = 0
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=2, description="stills of a step; each is a negative for all others")
-    lr: float = Field(1.5e-3, gt=0, description="peak; cosine to zero")
-    warmup_steps: int = Field(300, ge=0)
-    weight_decay: float = Field(0.1, ge=0, description="on matrices only")
+    lr: float = Field(default=1.5e-3, gt=0, description="peak; cosine to zero")
+    warmup_steps: int = Field(default=300, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0, description="on matrices only")
     betas: tuple[float, float] = (0.9, 0.98)
-    group: int = Field(8, ge=1, description="stills that share background and colours: hard negatives")
-    group_share: float = Field(1.0, ge=0, le=1, description="share of a batch that stands in such groups")
-    keep: float = Field(0.8, gt=0, le=1, description="chance that a caption names an attribute")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs, fp32 on CPUs")
-    compile: bool = Field(False, description="torch.compile the two towers")
-    log_every: int = Field(100, ge=1, description="steps")
-    checkpoint_seconds: float = Field(60, gt=0)
-    held_out: int = Field(4096, ge=2, description="fresh stills of the final evaluation")
-    retrieval: int = Field(1024, ge=2, description="candidates among which a caption's still is sought")
+    group: int = Field(default=8, ge=1, description="stills that share background and colours")
+    group_share: float = Field(default=1.0, ge=0, le=1, description="share of a batch in such groups")
+    keep: float = Field(default=0.8, gt=0, le=1, description="chance that a caption names an attribute")
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto: bf16 on GPUs")
+    compile: bool = Field(default=False, description="torch.compile the two towers")
+    log_every: int = Field(default=100, ge=1, description="steps")
+    checkpoint_seconds: float = Field(default=60, gt=0)
+    held_out: int = Field(default=4096, ge=2, description="fresh stills of the final evaluation")
+    retrieval: int = Field(default=1024, ge=2, description="captions among which a still's own is sought")
     mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 

@@ -50,7 +50,8 @@ def new_clip(config: PretrainConfig) -> Any:
 
 def parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameters for AdamW: decay on matrices only, not on positions, norms, biases or the temperature."""
-    decayed, free = [], []
+    decayed: list[torch.nn.Parameter] = []
+    free: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         matrix = parameter.ndim >= 2 and "positional" not in name
         (decayed if matrix else free).append(parameter)

@@ -132,7 +132,7 @@ def pretrain(
             image, text, scale = forward(pixels, tokens)
         loss = clip_loss(image, text, scale)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(max=LOGIT_SCALE_LIMIT)

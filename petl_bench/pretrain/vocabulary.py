@@ -49,8 +49,8 @@ IDS: Final = {word: i for i, word in enumerate(WORDS)}
 PAD: Final = IDS["<pad>"]
 START: Final = IDS["<start>"]
 END: Final = IDS["<end>"]
-CONTEXT: Final = 36
-"""Tokens of a caption, with <start> and <end>."""
+CONTEXT: Final = 28
+"""Tokens of the longest caption, with <start> and <end>."""
 
 
 def encode(text: str) -> list[int]:

@@ -17,7 +17,7 @@ from petl_bench.synth import palette
 
 @dataclass(frozen=True)
 class Scene:
-    """A batch of N frames. Two objects and up to two panels each; later ones are painted over earlier ones."""
+    """A batch of N frames. Each has two objects and up to two panels, painted in this order."""
 
     ground: torch.Tensor  # (N, 2, 3) colours at the two ends of the background's gradient
     gradient: torch.Tensor  # (N, 2) unit vector from the first end to the second
