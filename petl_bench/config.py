@@ -7,6 +7,7 @@ which the run can be rebuilt. Names of data sets, backbones and suites are the f
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -177,13 +178,16 @@ class Suite(Frozen):
     name: str
     summary: str = ""
     datasets: list[str] = Field(min_length=1)
-    backbone: str
+    backbone: str | None = Field(None, description="default: the data set's own")
     methods: list[MethodConfig] = Field(min_length=1)
     seeds: list[int] = Field([0], min_length=1)
-    recipe: Recipe
-    dataset: dict[str, Any] = Field(default_factory=dict, description="changes to every data set of the suite")
-    learning_rates: dict[str, str] = Field(
-        default_factory=dict, description="data set -> file under configs/learning_rates, or a path"
+    recipe: dict[str, Any] = Field(default_factory=dict, description="changes to the data set's own recipe")
+    dataset: dict[str, Any] = Field(
+        default_factory=dict, description="changes to every data set of the suite"
+    )
+    learning_rates: str | None = Field(
+        None,
+        description="name under configs/learning_rates or a path; default: the data set's name, if it is there",
     )
 
 
@@ -210,13 +214,16 @@ def read_yaml(path: Any) -> dict[str, Any]:
     return data
 
 
+SINGULAR = {"datasets": "data set", "learning_rates": "file of learning rates"}
+
+
 def load_named(kind: str, name: str) -> dict[str, Any]:
     """The raw mapping of `configs/<kind>/<name>.yaml`, or of a file when `name` is a path to one."""
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         return {"name": path.stem, **read_yaml(path)}
     if name not in config_names(kind):
-        raise unknown_name({"datasets": "data set"}.get(kind, kind.rstrip("s")), name, config_names(kind))
+        raise unknown_name(SINGULAR.get(kind, kind.rstrip("s")), name, config_names(kind))
     file = resources.files("petl_bench").joinpath("configs", kind, f"{name}.yaml")
     return {"name": name, **read_yaml(file)}
 
@@ -263,10 +270,8 @@ def parse_set(pairs: list[str]) -> dict[str, dict[str, Any]]:
         except yaml.YAMLError:
             raise UserError(f"--set {pair}: the value {text!r} is not valid YAML.") from None
         if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
-            try:
+            with suppress(ValueError):
                 value = float(value)
-            except ValueError:
-                pass
         node = out
         for part in parts[:-1]:
             node = node.setdefault(part, {})

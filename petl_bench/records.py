@@ -46,8 +46,12 @@ class Cost(Frozen):
     views: int
     gflops: float = Field(description="gflops_per_view x views")
     peak_memory_mb: float = Field(description="of a training step of this method alone, in MiB")
-    peak_memory_source: str = Field(description="how it was measured: cuda allocator, or state + saved tensors")
-    compute_seconds: float = Field(description="training compute of the method, with the frozen prefix it uses")
+    peak_memory_source: str = Field(
+        description="how it was measured: cuda allocator, or state + saved tensors"
+    )
+    compute_seconds: float = Field(
+        description="training compute of the method, with the frozen prefix it uses"
+    )
     prefix_seconds: float = Field(description="the part of compute_seconds that lockstep shares with others")
     data_seconds: float = Field(description="time the loop waited for data, shared by all in the lockstep")
     alone_seconds: float = Field(description="what the run would take alone: compute_seconds + data_seconds")
@@ -69,7 +73,9 @@ class Selection(Frozen):
     """How the learning rate was chosen: on the validation part, with the same grid for every method."""
 
     grid: list[float]
-    validation_top1: dict[str, float] = Field(description="learning rate (as text) -> validation top-1, percent")
+    validation_top1: dict[str, float] = Field(
+        description="learning rate (as text) -> validation top-1, percent"
+    )
     seed: int
     source: str = Field(description="the file that holds the whole search")
 
@@ -114,4 +120,6 @@ class RunRecord(Frozen):
     cost: Cost | None = None
     selection: Selection | None = None
     provenance: Provenance | None = None
-    config: dict[str, Any] = Field(default_factory=dict, description="the resolved RunConfig, all defaults in")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="the resolved RunConfig, all defaults in"
+    )

@@ -78,10 +78,14 @@ def read_record(path: Path) -> RunRecord:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}. Move its folder away to leave the run out.") from None
+        raise UserError(
+            f"{path} cannot be read: {error}. Move its folder away to leave the run out."
+        ) from None
     version = data.get("schema_version") if isinstance(data, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise UserError(f"{path} has schema_version {version}, newer than this petl-bench knows: upgrade petl-bench.")
+        raise UserError(
+            f"{path} has schema_version {version}, newer than this petl-bench knows: upgrade petl-bench."
+        )
     try:
         return RunRecord.model_validate(data)
     except ValidationError as error:

@@ -1,0 +1,1 @@
+"""Tuning methods. One file is one method; its name is the file name."""

@@ -1,0 +1,65 @@
+"""TimeSformer's temporal attention as a module before the spatial attention of a block.
+
+Source: Bertasius, Wang, Torresani, Is Space-Time Attention All You Need for Video Understanding?, ICML 2021,
+arXiv 2102.05095. Deviations, all so that the model starts as the frozen image model: the temporal linear layer
+is zero in every block (there: in all but the first); class tokens stay one a frame and skip the temporal
+attention (there: one a clip, averaged after each block); the time embedding is added to what enters the
+temporal branch (there: to the tokens, before the first block). The number of parameters is the same.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from petl_bench.adapted import AdaptedViT
+from petl_bench.backbone import ClipShape
+
+
+class TimeEmbedding(nn.Module):
+    """One vector for each frame, shared by all blocks; interpolated for clips of another length."""
+
+    def __init__(self, frames: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(
+            nn.init.trunc_normal_(nn.Embedding(frames, width).weight.detach(), std=0.02)
+        )
+
+    def forward(self, T: int) -> Tensor:
+        """(T, D)."""
+        if self.weight.shape[0] == T:
+            return self.weight
+        return F.interpolate(self.weight.T[None], size=T, mode="linear", align_corners=False)[0].T
+
+
+class TemporalAttention(nn.Module):
+    """x + Linear(Attention over time(Norm(x + time embedding))), on patch tokens at the same place."""
+
+    def __init__(self, norm: nn.Module, attn: nn.Module, width: int, time: TimeEmbedding) -> None:
+        super().__init__()
+        self.norm = copy.deepcopy(norm)
+        self.attn = copy.deepcopy(attn)  # TimeSformer starts from the spatial attention's weights too
+        self.linear = nn.Linear(width, width)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+        self._time = (time,)  # owned by the model, shared by the blocks
+
+    def forward(self, x: Tensor, shape: ClipShape) -> Tensor:
+        B, T, N, D = shape.B, shape.T, shape.N, x.shape[-1]
+        patches = x[:, -N:].reshape(B, T, N, D)
+        along = patches.transpose(1, 2).reshape(B * N, T, D) + self._time[0](T)
+        change = self.linear(self.attn(self.norm(along)))
+        change = change.view(B, N, T, D).transpose(1, 2).reshape(B * T, N, D)
+        return F.pad(change, (0, 0, x.shape[1] - N, 0)) + x  # class tokens and prompts are left as they are
+
+
+def add_temporal_attention(model: AdaptedViT) -> None:
+    """Put a temporal attention before the spatial attention of every block."""
+    backbone = model.backbone
+    time = TimeEmbedding(model.frames, backbone.width)
+    model.shared["time"] = time
+    for index, block in enumerate(backbone.vit.blocks):
+        module = TemporalAttention(block.norm1, block.attn, backbone.width, time).requires_grad_(True)
+        model.fill(index, "before_attn", module)

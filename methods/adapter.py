@@ -1,0 +1,69 @@
+"""The bottleneck adapter of natural language processing, in space only: each token by itself.
+
+Source: Houlsby et al., Parameter-Efficient Transfer Learning for NLP, ICML 2019, arXiv 1902.00751: after the
+attention and after the MLP, before the residual sum. The up-projection starts at zero (there: near zero), so the
+adapted model starts as the frozen one. The default width, a quarter of the backbone's in two places, gives the
+parameters of ST-Adapter's half in one.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from petl_bench.adapted import AdaptedViT
+from petl_bench.backbone import ClipShape, VideoViT
+from petl_bench.method import Method, Settings, chosen_blocks
+
+Place = Literal["before_attn", "after_attn", "before_mlp", "after_mlp", "beside_mlp"]
+
+
+class AdapterSettings(Settings):
+    width: int | None = Field(
+        None, ge=1, description="of the bottleneck; default: a quarter of the backbone's"
+    )
+    places: list[Place] = Field(["after_attn", "after_mlp"], min_length=1, description="slots of a block")
+    blocks: list[int] | None = Field(
+        None, description="indices of blocks, negative from the end; default: all"
+    )
+
+
+class Bottleneck(nn.Module):
+    """x + W_up GELU(W_down x) on every token; without the residual where it stands beside a branch."""
+
+    def __init__(self, width: int, bottleneck: int, residual: bool) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        self.act = nn.GELU()
+        self.residual = residual
+        nn.init.zeros_(self.down.bias)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor, shape: ClipShape) -> Tensor:
+        change = self.up(self.act(self.down(x)))
+        return x + change if self.residual else change
+
+
+class Adapter(Method):
+    """Bottleneck adapters inside the frozen blocks, without any look at other frames."""
+
+    summary = "a bottleneck MLP in each block, space only"
+    place = "after_attn, after_mlp"
+    paper = "Houlsby et al., Parameter-Efficient Transfer Learning for NLP, ICML 2019, arXiv 1902.00751"
+    identity_at_init = True
+    Settings = AdapterSettings
+    settings: AdapterSettings
+
+    def first_block(self, backbone: VideoViT) -> int:
+        return chosen_blocks(self.settings.blocks, backbone.depth)[0]
+
+    def adapt(self, model: AdaptedViT) -> None:
+        width = model.backbone.width
+        for index in chosen_blocks(self.settings.blocks, model.backbone.depth):
+            for place in self.settings.places:
+                bottleneck = Bottleneck(width, self.settings.width or width // 4, place != "beside_mlp")
+                model.fill(index, place, bottleneck)

@@ -1,0 +1,55 @@
+"""Visual prompt tuning, shallow and deep.
+
+Source: Jia et al., Visual Prompt Tuning, ECCV 2022, arXiv 2203.12119; official code KMnP/vpt. Prompts stand
+between the class token and the patches; deep prompts replace those of the block before. Initialised uniformly
+in +-sqrt(6 / (3 * patch area + D)), dropout 0.1 on the prompts, both as there. Deviation: the same prompts
+serve every frame, and the head is the benchmark's (mean of the frames' class tokens).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from petl_bench.adapted import AdaptedViT
+from petl_bench.backbone import ClipShape
+from petl_bench.method import Method, Settings
+
+
+class PromptSettings(Settings):
+    number: int = Field(8, ge=1, description="prompts of a block")
+    deep: bool = Field(True, description="new prompts in every block; else in the first alone")
+    dropout: float = Field(0.1, ge=0, lt=1, description="on the prompts")
+
+
+class Prompts(nn.Module):
+    """Puts prompts between prefix and patches, in the place of those that are there."""
+
+    def __init__(self, number: int, width: int, bound: float, dropout: float) -> None:
+        super().__init__()
+        self.prompts = nn.Parameter(torch.empty(number, width).uniform_(-bound, bound))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, shape: ClipShape) -> Tensor:
+        prompts = self.dropout(self.prompts).to(x.dtype).expand(x.shape[0], -1, -1)
+        return torch.cat([x[:, : shape.P], prompts, x[:, -shape.N :]], dim=1)
+
+
+class Prompt(Method):
+    """Learned tokens beside the patches of each frame; everything else is frozen."""
+
+    summary = "learned tokens beside the patches"
+    place = "tokens"
+    paper = "Jia et al., Visual Prompt Tuning, ECCV 2022, arXiv 2203.12119"
+    Settings = PromptSettings
+    settings: PromptSettings
+
+    def adapt(self, model: AdaptedViT) -> None:
+        backbone = model.backbone
+        bound = math.sqrt(6 / (3 * backbone.patch[0] * backbone.patch[1] + backbone.width))
+        for index in range(backbone.depth if self.settings.deep else 1):
+            prompts = Prompts(self.settings.number, backbone.width, bound, self.settings.dropout)
+            model.fill(index, "tokens", prompts)

@@ -1,0 +1,97 @@
+"""ST-Adapter: a bottleneck with a depthwise 3-D convolution, on the patch tokens of frozen blocks.
+
+Source: Pan, Lin, Zhu, Shao, Li, ST-Adapter: Parameter-Efficient Image-to-Video Transfer Learning, NeurIPS 2022,
+arXiv 2206.13559; official code linziyi96/st-adapter. `X + f(DWConv3D(X W_down)) W_up` with f the identity,
+convolution and all biases initialised to zero, class tokens left out, as published. The published SSv2 model is
+`positions: [before_attn, before_mlp]`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from petl_bench.adapted import AdaptedViT
+from petl_bench.backbone import ClipShape, VideoViT
+from petl_bench.method import Method, Settings, chosen_blocks
+
+Position = Literal["before_attn", "after_attn", "before_mlp", "after_mlp"]
+
+
+class STAdapterSettings(Settings):
+    width: int | None = Field(None, ge=1, description="of the bottleneck; default: half of the backbone's")
+    kernel: tuple[int, int, int] = Field(
+        (3, 1, 1), description="of the convolution: time, height, width; odd"
+    )
+    positions: list[Position] = Field(["before_attn"], min_length=1, description="slots of a block")
+    blocks: list[int] | None = Field(
+        None, description="indices of blocks, negative from the end; default: all"
+    )
+    init: Literal["conv", "up"] = Field(
+        "conv", description="what starts at zero: the convolution, as published, or the up-projection"
+    )
+
+    @field_validator("kernel")
+    @classmethod
+    def _odd(cls, kernel: tuple[int, int, int]) -> tuple[int, int, int]:
+        if any(k < 1 or k % 2 == 0 for k in kernel):
+            raise ValueError("every extent must be odd and positive, such as [3, 1, 1]")
+        return kernel
+
+
+class SpaceTimeBottleneck(nn.Module):
+    """x + W_up DWConv3D(W_down x) on the patches: (B*T, P + N, D) -> the same."""
+
+    def __init__(self, width: int, bottleneck: int, kernel: tuple[int, int, int], init: str) -> None:
+        super().__init__()
+        self.down = nn.Linear(width, bottleneck)
+        self.conv = nn.Conv3d(
+            bottleneck,
+            bottleneck,
+            kernel,
+            padding=(kernel[0] // 2, kernel[1] // 2, kernel[2] // 2),
+            groups=bottleneck,
+        )
+        self.up = nn.Linear(bottleneck, width)
+        for module in (self.down, self.conv, self.up):
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.conv.weight if init == "conv" else self.up.weight)
+
+    def forward(self, x: Tensor, shape: ClipShape) -> Tensor:
+        B, T, N, (h, w) = shape.B, shape.T, shape.N, shape.grid
+        low = self.down(x[:, -N:])  # (B*T, N, bottleneck)
+        low = low.view(B, T, h, w, -1).permute(0, 4, 1, 2, 3)  # (B, bottleneck, T, h, w)
+        low = self.conv(low).permute(0, 2, 3, 4, 1).reshape(B * T, N, -1)
+        return x + F.pad(self.up(low), (0, 0, x.shape[1] - N, 0))
+
+
+class STAdapter(Method):
+    """Bottlenecks with a depthwise space-time convolution before the attention of frozen blocks."""
+
+    summary = "a bottleneck with a depthwise space-time convolution"
+    place = "before_attn"
+    paper = (
+        "Pan et al., ST-Adapter: Parameter-Efficient Image-to-Video Transfer Learning, NeurIPS 2022, "
+        "arXiv 2206.13559"
+    )
+    identity_at_init = True
+    Settings = STAdapterSettings
+    settings: STAdapterSettings
+
+    @property
+    def order_blind(self) -> bool:
+        return self.settings.kernel[0] == 1
+
+    def first_block(self, backbone: VideoViT) -> int:
+        return chosen_blocks(self.settings.blocks, backbone.depth)[0]
+
+    def adapt(self, model: AdaptedViT) -> None:
+        s = self.settings
+        width = model.backbone.width
+        for index in chosen_blocks(s.blocks, model.backbone.depth):
+            for position in s.positions:
+                module = SpaceTimeBottleneck(width, s.width or width // 2, s.kernel, s.init)
+                model.fill(index, position, module)

@@ -1,0 +1,5 @@
+"""`python -m petl_bench`."""
+
+from petl_bench.cli import main
+
+main()

@@ -1,0 +1,189 @@
+"""A backbone with a method's modules in its slots.
+
+Slots of block `i`, each a module called with `(x, shape)`:
+
+| slot | what it is given | what it returns |
+|---|---|---|
+| `tokens` | the stream that enters the block | the stream, with prompts put in or exchanged |
+| `before_attn`, `before_mlp` | the residual stream | the residual stream |
+| `after_attn`, `after_mlp` | the branch's output, before the residual sum | the same, adapted |
+| `beside_mlp` | the residual stream that enters the MLP branch | what is added beside the branch |
+
+and a linear layer inside the block (`attn.qkv`, `attn.proj`, `mlp.fc1`, `mlp.fc2`), whose slot is called with
+`(input, output)` of that layer and returns the new output. A slot that nobody uses costs nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from petl_bench.backbone import ClipShape, VideoViT, embed, pool
+
+STREAM_SLOTS = ("tokens", "before_attn", "after_attn", "before_mlp", "after_mlp", "beside_mlp")
+LINEAR_SLOTS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+
+
+class MeanPool(nn.Module):
+    """Mean of the frames' class tokens, then the final norm: the published head's input."""
+
+    def forward(self, x: Tensor, shape: ClipShape, model: AdaptedViT) -> Tensor:
+        return model.final_norm(pool(model.vit, x, shape))
+
+
+class AdaptedViT(nn.Module):
+    """A method's own modules around a shared, frozen backbone.
+
+    `parameters()` and `state_dict()` hold what the method owns and nothing of the backbone: copies of the
+    blocks that it trains, the modules in its slots, its pooling and its head.
+    """
+
+    def __init__(self, backbone: VideoViT, classes: int, frames: int = 8, head_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.frames = frames  # of the training clips; other lengths must work too
+        self._backbone = (backbone,)  # in a tuple, so that nn.Module does not make it a part of this one
+        self.head = nn.Linear(backbone.width, classes)
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        self.dropout = nn.Dropout(head_dropout)
+        self.pooling: nn.Module = MeanPool()
+        self.owned = nn.ModuleDict()
+        self.slots = nn.ModuleDict()
+        self.shared = nn.ModuleDict()  # modules that several slots use
+        self.first_block = 0  # set by the method
+
+    @property
+    def backbone(self) -> VideoViT:
+        return self._backbone[0]
+
+    @property
+    def vit(self) -> VisionTransformer:
+        """The ViT whose stem and norm are used: the method's own copy, or the frozen one."""
+        return self.owned["vit"] if "vit" in self.owned else self.backbone.vit
+
+    # -- what methods call ---------------------------------------------------------------------------
+
+    def own_all(self) -> None:
+        """Train a copy of every weight of the backbone."""
+        self.owned["vit"] = copy.deepcopy(self.backbone.vit).requires_grad_(True)
+
+    def own_block(self, index: int) -> None:
+        """Train a copy of a block."""
+        self.owned[f"block{index}"] = copy.deepcopy(self.backbone.vit.blocks[index]).requires_grad_(True)
+
+    def own_norm(self) -> None:
+        """Train a copy of the final norm."""
+        self.owned["norm"] = copy.deepcopy(nn.Sequential(self.backbone.vit.norm, self.backbone.vit.fc_norm))
+        self.owned["norm"].requires_grad_(True)
+
+    def fill(self, index: int, slot: str, module: nn.Module) -> None:
+        """Put a module into a slot of block `index`. Raises ValueError for unknown and taken slots."""
+        if slot not in STREAM_SLOTS + LINEAR_SLOTS:
+            raise ValueError(f"no slot {slot!r}; slots: {', '.join(STREAM_SLOTS + LINEAR_SLOTS)}")
+        key = f"{index}_{slot.replace('.', '-')}"
+        if key in self.slots:
+            raise ValueError(f"slot {slot!r} of block {index} is taken")
+        self.slots[key] = module
+
+    # -- the forward pass ----------------------------------------------------------------------------
+
+    def block(self, index: int) -> nn.Module:
+        own = f"block{index}"
+        return self.owned[own] if own in self.owned else self.vit.blocks[index]
+
+    def final_norm(self, x: Tensor) -> Tensor:
+        if "norm" in self.owned:
+            return self.owned["norm"](x)  # type: ignore[no-any-return]
+        return self.vit.fc_norm(self.vit.norm(x))  # type: ignore[no-any-return]
+
+    def slot(self, index: int, name: str) -> nn.Module | None:
+        key = f"{index}_{name.replace('.', '-')}"
+        return self.slots[key] if key in self.slots else None
+
+    def run_block(self, index: int, x: Tensor, shape: ClipShape) -> Tensor:
+        """One block with its slots: (B*T, P + ... + N, D) -> the same."""
+        block: Any = self.block(index)
+        used = {s: m for s in STREAM_SLOTS if (m := self.slot(index, s)) is not None}
+        with self._linear_slots(index, block):
+            if not used:
+                return block(x)  # type: ignore[no-any-return]
+            if m := used.get("tokens"):
+                x = m(x, shape)
+            if m := used.get("before_attn"):
+                x = m(x, shape)
+            branch = block.ls1(block.attn(block.norm1(x)))
+            if m := used.get("after_attn"):
+                branch = m(branch, shape)
+            x = x + branch
+            if m := used.get("before_mlp"):
+                x = m(x, shape)
+            branch = block.ls2(block.mlp(block.norm2(x)))
+            if m := used.get("after_mlp"):
+                branch = m(branch, shape)
+            if m := used.get("beside_mlp"):
+                branch = branch + m(x, shape)
+            return x + branch
+
+    @contextmanager
+    def _linear_slots(self, index: int, block: nn.Module) -> Iterator[None]:
+        # Hooks live for one call: the frozen block belongs to all methods.
+        handles = []
+        for name in LINEAR_SLOTS:
+            if (m := self.slot(index, name)) is not None:
+                hook = lambda _, args, out, m=m: m(args[0], out)  # noqa: E731
+                handles.append(block.get_submodule(name).register_forward_hook(hook))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def from_tokens(self, x: Tensor, shape: ClipShape, start: int) -> Tensor:
+        """Logits (B, classes) from the tokens that enter block `start`."""
+        for index in range(start, self.backbone.depth):
+            x = self.run_block(index, x, shape)
+        return self.head(self.dropout(self.pooling(x, shape, self)))  # type: ignore[no-any-return]
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Logits of uint8 clips: (B, T, 3, H, W), range 0..255 -> (B, classes)."""
+        shape = self.backbone.shape_of(clips)
+        frozen = Frozen(self.backbone, self.backbone.pixels(clips), shape)
+        return self.from_frozen(frozen)
+
+    def from_frozen(self, frozen: Frozen) -> Tensor:
+        """Logits (B, classes), taking the untouched prefix of the network from `frozen`."""
+        if "vit" in self.owned:
+            return self.from_tokens(embed(self.vit, frozen.pixels), frozen.shape, 0)
+        return self.from_tokens(frozen.tokens(self.first_block), frozen.shape, self.first_block)
+
+
+class Frozen:
+    """The frozen prefix of a forward pass, computed once for all methods, as deep as somebody asks.
+
+    Attributes:
+        pixels: normalised frames (B*T, 3, H, W).
+        shape: the shape of the clips.
+    """
+
+    def __init__(self, backbone: VideoViT, pixels: Tensor, shape: ClipShape) -> None:
+        self.backbone = backbone
+        self.pixels = pixels
+        self.shape = shape
+        self._at: dict[int, Tensor] = {}
+
+    @torch.no_grad()
+    def tokens(self, depth: int) -> Tensor:
+        """Tokens (B*T, P + N, D) that enter block `depth`; `depth` = number of blocks: what leaves the last."""
+        below = [d for d in self._at if d <= depth]
+        start = max(below, default=0)
+        x = self._at[start] if below else embed(self.backbone.vit, self.pixels)
+        for index in range(start, depth):
+            x = self.backbone.vit.blocks[index](x)
+        self._at[depth] = x
+        return x

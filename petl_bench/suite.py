@@ -1,0 +1,193 @@
+"""From a suite, flags and `--set` to the list of runs. Free of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from petl_bench.config import (
+    BackboneConfig,
+    DatasetConfig,
+    LearningRates,
+    MethodConfig,
+    Recipe,
+    RunConfig,
+    Suite,
+    config_names,
+    load_named,
+    merge,
+    parse_set,
+    read_yaml,
+    validated,
+)
+from petl_bench.errors import UserError, unknown_name
+from petl_bench.records import Selection
+from petl_bench.registry import method_names
+
+DEFAULT_SUITE = "demo"
+PAPER_METHODS = (
+    "full",
+    "temporal",
+    "partial",
+    "linear_probe",
+    "attentional_pooling",
+    "prompt",
+    "adapter",
+    "st_adapter",
+)
+
+
+@dataclass
+class Request:
+    """What the user asked for; None means "as the suite says"."""
+
+    suite: str | None = None
+    methods: list[str] | None = None
+    datasets: list[str] | None = None
+    backbone: str | None = None
+    seeds: list[int] | None = None
+    changes: list[str] = field(default_factory=list)  # of --set
+
+
+def find_suite(request: Request) -> Suite:
+    """The suite that a request names, or one made of its data set and methods."""
+    if request.suite:
+        raw = load_named("suites", request.suite)
+    elif request.datasets:
+        raw = {
+            "name": "-".join(request.datasets),
+            "datasets": request.datasets,
+            "methods": list(PAPER_METHODS),
+        }
+    else:
+        raw = load_named("suites", DEFAULT_SUITE)
+    if request.datasets:
+        raw["datasets"] = request.datasets
+    if request.backbone:
+        raw["backbone"] = request.backbone
+    if request.seeds is not None:
+        raw["seeds"] = request.seeds
+    suite = validated(Suite, raw, f"Suite {request.suite or raw['name']!r}")
+    if request.methods:
+        by_label = {m.label: m for m in suite.methods}
+        names = method_names() if request.methods == ["all"] else request.methods
+        chosen = [by_label.get(n) or MethodConfig(name=n, label=n) for n in names]
+        suite = suite.model_copy(update={"methods": chosen})
+    for method in suite.methods:
+        if method.name not in method_names():
+            raise unknown_name("method", method.name, method_names())
+    labels = [m.label for m in suite.methods]
+    if twice := {n for n in labels if labels.count(n) > 1}:
+        raise UserError(
+            f"Suite {suite.name!r}: label {twice.pop()!r} stands twice; give each variant its own label."
+        )
+    return suite
+
+
+def expand(request: Request) -> list[RunConfig]:
+    """Every run of a request, in the order data set, seed, method. Raises UserError for anything unknown."""
+    suite = find_suite(request)
+    changes = parse_set(request.changes)
+    _check_places(changes, suite)
+    runs = []
+    for name in suite.datasets:
+        dataset, defaults = load_dataset(name, merge(suite.dataset, changes.get("dataset", {})))
+        recipe_raw = merge(merge(defaults.get("recipe", {}), suite.recipe), changes.get("recipe", {}))
+        recipe = validated(Recipe, recipe_raw, f"Recipe of suite {suite.name!r} on {name!r}")
+        suite_backbone = suite.backbone or defaults.get("backbone")
+        if not suite_backbone:
+            raise UserError(f"Data set {name!r} names no backbone: choose one with --backbone.")
+        for seed in suite.seeds:
+            for method in suite.methods:
+                backbone = load_backbone_config(
+                    method.backbone or suite_backbone, changes.get("backbone", {})
+                )
+                method, selection = _tuned(method, changes, suite, dataset, backbone)
+                runs.append(
+                    RunConfig(
+                        suite=suite.name,
+                        method=method,
+                        dataset=dataset,
+                        backbone=backbone,
+                        recipe=recipe,
+                        seed=seed,
+                        selection=selection,
+                    )
+                )
+    return runs
+
+
+def load_dataset(name: str, changes: dict[str, Any] | None = None) -> tuple[DatasetConfig, dict[str, Any]]:
+    """A data set's config, and the defaults in its file that are not its own: recipe and backbone."""
+    raw = load_named("datasets", name)
+    defaults: dict[str, Any] = {k: raw.pop(k) for k in ("recipe", "backbone") if k in raw}
+    return validated(DatasetConfig, merge(raw, changes or {}), f"Data set {name!r}"), defaults
+
+
+def load_backbone_config(name: str, changes: dict[str, Any] | None = None) -> BackboneConfig:
+    """A backbone's config; any timm ViT is known by its timm name with the prefix `timm:`."""
+    if name.startswith("timm:"):
+        raw: dict[str, Any] = {
+            "name": name.replace(":", "-"),
+            "summary": name,
+            "source": "timm",
+            "model": name[5:],
+        }
+        raw["weights"] = "timm"
+    else:
+        raw = load_named("backbones", name)
+    return validated(BackboneConfig, merge(raw, changes or {}), f"Backbone {name!r}")
+
+
+def _check_places(changes: dict[str, Any], suite: Suite) -> None:
+    places = (
+        {"recipe", "dataset", "backbone"} | {m.name for m in suite.methods} | {m.label for m in suite.methods}
+    )
+    for place in changes:
+        if place not in places:
+            raise unknown_name("place in --set", place, places)
+
+
+def _tuned(
+    method: MethodConfig,
+    changes: dict[str, Any],
+    suite: Suite,
+    dataset: DatasetConfig,
+    backbone: BackboneConfig,
+) -> tuple[MethodConfig, Selection | None]:
+    """The method with `--set` laid over its settings, and with the learning rate that a search chose for it."""
+    own = merge(
+        changes.get(method.name, {}), changes.get(method.label, {}) if method.label != method.name else {}
+    )
+    rate = own.pop("lr", method.lr)
+    method = validated(
+        MethodConfig,
+        {**method.model_dump(), "settings": merge(method.settings, own), "lr": rate},
+        f"Method {method.label!r}",
+    )
+    if method.lr is not None:
+        return method, None
+    name = suite.learning_rates
+    if name is None:
+        name = dataset.name if dataset.name in config_names("learning_rates") else None
+    if name is None:
+        return method, None
+    raw = load_named("learning_rates", name)
+    raw.pop("name", None)
+    rates = validated(LearningRates, raw, f"Learning rates {name!r}")
+    known = rates.chosen.get(method.label)
+    if known is None or (rates.backbone != backbone.name and method.backbone is None):
+        return method, None
+    selection = Selection(
+        grid=rates.grid,
+        validation_top1=rates.validation_top1[method.label],
+        seed=rates.seed,
+        source=f"learning_rates/{Path(name).stem}.yaml",
+    )
+    return method.model_copy(update={"lr": known}), selection
+
+
+def read_run_config(path: Path) -> RunConfig:
+    """A run's own `config.yaml`, from which it can be rebuilt."""
+    return validated(RunConfig, read_yaml(path), str(path))

@@ -1,0 +1,1 @@
+"""Training: the lockstep loop and what it is made of."""

@@ -1,0 +1,92 @@
+"""Scores of all methods on a split, in one pass over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from petl_bench.adapted import Frozen
+from petl_bench.backbone import VideoViT
+from petl_bench.data import Loader
+from petl_bench.train.clock import Clock
+from petl_bench.train.trainee import Trainee
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What evaluation yields for one method.
+
+    Attributes:
+        scores: class probabilities averaged over views, (clips, classes).
+        labels: (clips,).
+        seconds: the method's own compute with the prefix it uses.
+    """
+
+    scores: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    seconds: float
+
+    @property
+    def top1(self) -> float:
+        """Percent."""
+        return 100 * float((self.scores.argmax(1) == self.labels).mean()) if len(self.labels) else 0.0
+
+
+@torch.no_grad()
+def evaluate(
+    trainees: Sequence[Trainee],
+    backbone: VideoViT,
+    loader: Loader,
+    precision: torch.dtype,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+    stop: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Scored], set[str]]:
+    """One pass over a split. Scores of views are averaged after the softmax.
+
+    Args:
+        tick: called with (batches done, batches) after each batch.
+        stop: called before each batch; raises to end the pass.
+
+    Returns:
+        label -> Scored, and the ids of clips that could not be read (they are in no score).
+    """
+    device = next(backbone.parameters()).device
+    depths = sorted({t.model.first_block for t in trainees if "vit" not in t.model.owned})
+    prefix, clocks = Clock(device), {t.label: Clock(device) for t in trainees}
+    scores: dict[str, list[torch.Tensor]] = {t.label: [] for t in trainees}
+    labels: list[torch.Tensor] = []
+    unreadable: set[str] = set()
+    for t in trainees:
+        t.model.eval()
+    for done, batch in enumerate(loader.epoch(0), start=1):
+        stop()
+        unreadable.update(batch.unreadable)
+        if len(batch.labels):
+            B, V = batch.clips.shape[:2]
+            clips = batch.clips.to(device, non_blocking=True).flatten(0, 1)
+            labels.append(batch.labels)
+            with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+                with prefix.lap():
+                    frozen = Frozen(backbone, backbone.pixels(clips), backbone.shape_of(clips))
+                for depth in depths:
+                    with prefix.lap():
+                        frozen.tokens(depth)
+                for t in trainees:
+                    with clocks[t.label].lap():
+                        logits = t.model.from_frozen(frozen).float()
+                        scores[t.label].append(logits.softmax(-1).view(B, V, -1).mean(1).double())
+        tick(done, len(loader))
+    for t in trainees:
+        t.model.train()
+    laps = np.array(prefix.read()).reshape(-1, 1 + len(depths)).sum(0)  # [pixels, depth 0, depth 1, ...]
+    truth = torch.cat(labels).numpy() if labels else np.zeros(0, dtype=np.int64)
+    out = {}
+    for t in trainees:
+        used = 1 if "vit" in t.model.owned else 2 + depths.index(t.model.first_block)
+        got = torch.cat(scores[t.label]).cpu().numpy() if labels else np.zeros((0, 1))
+        out[t.label] = Scored(got, truth, sum(clocks[t.label].read()) + float(laps[:used].sum()))
+    return out, unreadable

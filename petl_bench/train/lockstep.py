@@ -1,0 +1,270 @@
+"""The loop: one pass over the data trains every method.
+
+A batch is decoded, augmented and moved to the device once; the frozen prefix that methods leave untouched is
+computed once, as deep as the method that needs it deepest; then every method takes its step. Nothing of a
+method's numbers depends on its company: batches and dropout masks are functions of (seed, epoch, step) alone.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from petl_bench.adapted import Frozen
+from petl_bench.backbone import VideoViT
+from petl_bench.config import RunConfig
+from petl_bench.data import Batch, Loader, VideoData
+from petl_bench.display import Display, Row
+from petl_bench.metrics import compute_metrics
+from petl_bench.records import Metrics
+from petl_bench.results import RunFolder
+from petl_bench.train.clock import Clock
+from petl_bench.train.evaluate import Scored, evaluate
+from petl_bench.train.memory import step_memory
+from petl_bench.train.trainee import Trainee
+
+READ_EVERY = 10  # steps between two looks at losses and times, each of which makes a GPU wait
+SAVE_SECONDS = 120.0
+
+
+class Lockstep:
+    """Methods that train on the same batches: same data, recipe (but for the learning rate), backbone and seed.
+
+    `finished` is called with a trainee that is done or has failed, before the loop lets go of it.
+    """
+
+    def __init__(
+        self,
+        configs: list[RunConfig],
+        out: Path,
+        data: VideoData,
+        backbone: VideoViT,
+        *,
+        workers: int = 0,
+        decoder: str = "auto",
+        display: Display | None = None,
+        stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        first = configs[0]
+        self.recipe, self.seed = first.recipe, first.seed
+        self.data, self.backbone = data, backbone
+        self.device = next(backbone.parameters()).device
+        self.display = display or Display()
+        self.stop = stop
+        bf16 = self.recipe.precision == "bf16" or (
+            self.recipe.precision == "auto" and self.device.type == "cuda"
+        )
+        self.precision = torch.bfloat16 if bf16 else torch.float32
+        self._loader_options = {
+            "config": data.config,
+            "size": backbone.image_size,
+            "seed": self.seed,
+            "workers": workers,
+            "decoder": decoder,
+        }
+        self.loader = self._loader(data.train, self.recipe.batch_size, train=True)
+        self.steps_per_epoch = len(self.loader)
+        self.steps = self.recipe.epochs * self.steps_per_epoch
+        warmup = round(self.recipe.warmup_epochs * self.steps_per_epoch)
+        self.trainees: list[Trainee] = []
+        for config in configs:
+            folder = RunFolder.of(out, config)
+            trainee = Trainee(config, folder, backbone, len(data.class_names), self.steps, warmup)
+            trainee.load()
+            trainee.spent.sessions += 1
+            self.trainees.append(trainee)
+        self.all = list(self.trainees)
+        self.prefix = Clock(self.device)
+        self._waits: list[float] = []
+
+    def _loader(self, manifest: object, batch_size: int, train: bool) -> Loader:
+        return Loader(manifest, batch_size=batch_size, train=train, **self._loader_options)  # type: ignore[arg-type]
+
+    # -- training ------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Train every method to its last step. Interrupted by `stop`, it leaves checkpoints of this very step."""
+        step = min((t.step for t in self.trainees), default=self.steps)
+        self.display.begin("train", self.steps, step)
+        saved = begun = time.monotonic()
+        try:
+            for batch in self._batches(step):
+                self.stop()
+                self._measure_memory(step, batch)
+                self._step(step, batch)
+                step += 1
+                epoch_ends = step % self.steps_per_epoch == 0
+                if step % READ_EVERY == 0 or epoch_ends:
+                    self._read()
+                    begun = self._spread_wall(begun)
+                    self.display.advance(step)
+                if epoch_ends and (step // self.steps_per_epoch) % self.recipe.validate_every == 0:
+                    self._validate(step)
+                    begun = time.monotonic()  # validation is no training time
+                if epoch_ends or time.monotonic() - saved > SAVE_SECONDS:
+                    self._read()
+                    self._save(step)
+                    saved = time.monotonic()
+                if not self.trainees:
+                    break
+        except BaseException:
+            self._read()
+            self._save(step)
+            raise
+        finally:
+            self.loader.close()
+
+    def _batches(self, step: int) -> Iterator[Batch]:
+        while step < self.steps:
+            epoch, start = divmod(step, self.steps_per_epoch)
+            batches = self.loader.epoch(epoch, start)
+            while True:
+                begin = time.perf_counter()
+                batch = next(batches, None)
+                if batch is None:
+                    break
+                self._waits.append(time.perf_counter() - begin)
+                yield batch
+                step += 1
+
+    def _step(self, step: int, batch: Batch) -> None:
+        active = [t for t in self.trainees if t.step == step]
+        for t in active:
+            t.unreadable.update(batch.unreadable)
+        if not len(batch.labels):  # every clip of it was broken; the step counts, so that resuming agrees
+            for t in active:
+                t.step += 1
+            self._waits.pop()
+            return
+        labels = batch.labels.to(self.device, non_blocking=True)
+        frozen = self._frozen(batch.clips.to(self.device, non_blocking=True))
+        for t in active:
+            with self._failing_alone(t):
+                t.train_step(frozen, labels, self.precision)
+
+    def _depths(self) -> list[int]:
+        return sorted({t.model.first_block for t in self.all if "vit" not in t.model.owned})
+
+    def _frozen(self, clips: Tensor) -> Frozen:
+        with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
+            with self.prefix.lap():
+                frozen = Frozen(self.backbone, self.backbone.pixels(clips), self.backbone.shape_of(clips))
+            for depth in self._depths():
+                with self.prefix.lap():
+                    frozen.tokens(depth)
+        return frozen
+
+    def _read(self) -> None:
+        """Take times and losses off the device. A method that joined late counts only its own last steps."""
+        laps = np.array(self.prefix.read()).reshape(-1, 1 + len(self._depths())).cumsum(1)
+        waits, self._waits = self._waits, []
+        for t in list(self.trainees):
+            n = len(t._losses)
+            if not n:
+                continue
+            used = 0 if "vit" in t.model.owned else 1 + self._depths().index(t.model.first_block)
+            prefix = laps[-n:, used]
+            t.spent.prefix += float(prefix.sum())
+            t.spent.data += sum(waits[-n:])
+            with self._failing_alone(t):
+                t.read(self.steps_per_epoch, 1000 * float(prefix.mean()))
+        self.display.rows({t.label: self._row(t) for t in self.trainees})
+
+    def _row(self, t: Trainee, note: str = "") -> Row:
+        step_s = float(np.mean(t.spent.steps_ms[-50:])) / 1000 if t.spent.steps_ms else 0.0
+        rate = self.recipe.batch_size / step_s if step_s else None
+        done = "done" if t.step >= self.steps else ""
+        return Row(t.loss, t.train_top1, t.validation_top1, rate, note or done)
+
+    def _spread_wall(self, since: float) -> float:
+        now = time.monotonic()
+        for t in self.trainees:
+            t.spent.lockstep += now - since
+        return now
+
+    def _measure_memory(self, step: int, batch: Batch) -> None:
+        for t in self.trainees:
+            if t.step == step and not t.spent.peak_memory_mb and len(batch.labels):
+                with self._failing_alone(t):
+                    t.spent.peak_memory_mb = step_memory(t.model, batch.clips, batch.labels, self.precision)
+
+    def _save(self, step: int) -> None:
+        for t in self.trainees:
+            if t.step == step:  # one that is ahead has its checkpoint already
+                t.save()
+
+    def _failing_alone(self, t: Trainee) -> _FailingAlone:
+        return _FailingAlone(self, t)
+
+    # -- evaluation ----------------------------------------------------------------------------------
+
+    def _validate(self, step: int) -> None:
+        behind = [t for t in self.trainees if t.step == step]
+        if not self.data.validation.clips or not behind:
+            return
+        scored, _ = self._evaluate(self.data.validation, behind, "validate")
+        for t in behind:
+            t.validation_top1 = scored[t.label].top1
+            t.note("validation", self.steps_per_epoch, {"top1": round(t.validation_top1, 3)})
+        self.display.rows({t.label: self._row(t) for t in behind})
+        self.display.begin("train", self.steps, step)
+
+    def _evaluate(
+        self, manifest: object, trainees: list[Trainee], task: str
+    ) -> tuple[dict[str, Scored], set[str]]:
+        loader = self._loader(manifest, self.recipe.test_batch_size or self.recipe.batch_size, train=False)
+        self.display.begin(task, len(loader))
+        try:
+            return evaluate(
+                trainees,
+                self.backbone,
+                loader,
+                self.precision,
+                lambda done, total: self.display.advance(done),
+                self.stop,
+            )
+        finally:
+            loader.close()
+
+    def test(self) -> tuple[dict[str, tuple[Metrics, Scored]], set[str]]:
+        """The test split, once, for every method that reached its last step."""
+        done = [t for t in self.trainees if t.step >= self.steps]
+        if not done:
+            return {}, set()
+        scored, unreadable = self._evaluate(self.data.test, done, "test")
+        out = {}
+        for t in done:
+            with self._failing_alone(t):
+                s = scored[t.label]
+                metrics = compute_metrics(
+                    s.scores, s.labels, self.data.class_names, self.data.pairs, t.validation_top1
+                )
+                out[t.label] = (metrics, s)
+        return out, unreadable
+
+
+class _FailingAlone:
+    """An error of one method takes that method out of the lockstep, and only it."""
+
+    def __init__(self, lockstep: Lockstep, trainee: Trainee) -> None:
+        self.lockstep, self.trainee = lockstep, trainee
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        t = self.trainee
+        t.error = f"{type(error).__name__}: {error}"
+        (t.folder.path / "error.txt").write_text("".join(traceback.format_exception(error)))
+        self.lockstep.trainees.remove(t)
+        self.lockstep.display.rows({t.label: self.lockstep._row(t, f"failed: {t.error}")})
+        self.lockstep.display.say(f"{t.label} failed, the others go on: {t.error}")
+        return True

@@ -1,0 +1,189 @@
+"""One method in training: its model, optimizer, schedule, times and folder."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from petl_bench.adapted import AdaptedViT, Frozen
+from petl_bench.backbone import VideoViT
+from petl_bench.config import Recipe, RunConfig
+from petl_bench.errors import UserError
+from petl_bench.method import build, make_method, seed_of
+from petl_bench.results import RunFolder, write_atomic
+from petl_bench.train.clock import Clock
+
+
+class Diverged(ArithmeticError):
+    """A loss that is no number."""
+
+
+def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
+    """Linear warm-up, then half a cosine to zero, by steps. `step` counts from 0."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def peak_rate(config: RunConfig) -> float:
+    """The method's own learning rate or the recipe's, scaled by the batch where the recipe says so."""
+    recipe = config.recipe
+    rate = config.method.lr or recipe.lr
+    return rate * recipe.batch_size / recipe.lr_batch if recipe.lr_batch else rate
+
+
+def parameter_groups(model: AdaptedViT, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: matrices with weight decay; biases, norms, embeddings and other vectors without."""
+    decay: list[torch.nn.Parameter] = []
+    plain: list[torch.nn.Parameter] = []
+    for name, p in model.named_parameters():
+        vector = p.ndim < 2 or name.endswith(("cls_token", "pos_embed", "prompts", "reg_token"))
+        (plain if vector else decay).append(p)
+    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return [g for g in groups if g["params"]]
+
+
+@dataclass
+class Spent:
+    """Seconds and memory that a run has cost so far, over all its sessions."""
+
+    own: float = 0.0  # the method's own compute
+    prefix: float = 0.0  # the frozen prefix that it used
+    data: float = 0.0  # waiting for batches
+    steps_ms: list[float] = field(default_factory=list)  # the last ones, prefix included
+    peak_memory_mb: float = 0.0
+    lockstep: float = 0.0  # wall-clock of the loop
+    sessions: int = 0
+
+
+class Trainee:
+    """A run in training. `step` counts finished optimizer steps."""
+
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, backbone: VideoViT, classes: int, steps: int, warmup: int
+    ) -> None:
+        recipe = config.recipe
+        self.config = config
+        self.folder = folder
+        self.method = make_method(config.method.name, config.method.settings)
+        self.model = build(
+            self.method,
+            backbone,
+            classes,
+            frames=config.dataset.sampling.frames,
+            seed=config.seed,
+            head_dropout=recipe.head_dropout,
+        ).train()
+        self.steps, self.warmup, self.peak = steps, warmup, peak_rate(config)
+        device = next(self.model.parameters()).device
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, recipe.weight_decay), lr=self.peak, betas=recipe.betas, fused=True
+        )
+        self.clock = Clock(device)
+        self.step = 0
+        self.spent = Spent()
+        self.unreadable: set[str] = set()
+        self.validation_top1: float | None = None
+        self.error: str | None = None
+        self._losses: list[Tensor] = []
+        self._right: list[Tensor] = []
+        self._lines: list[dict[str, Any]] = []
+        self.loss = math.nan
+        self.train_top1 = math.nan
+
+    @property
+    def label(self) -> str:
+        return self.config.method.label
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    def train_step(self, frozen: Frozen, labels: Tensor, precision: torch.dtype) -> None:
+        """One optimizer step on a batch. The dropout masks depend on (seed, step) alone, not on the company."""
+        recipe: Recipe = self.config.recipe
+        with self.clock.lap():
+            torch.manual_seed(seed_of("step", self.seed, self.step))
+            rate = learning_rate(self.step, self.steps, self.warmup, self.peak)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            with torch.autocast(labels.device.type, dtype=precision, enabled=precision != torch.float32):
+                logits = self.model.from_frozen(frozen)
+            loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if recipe.grad_clip:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.grad_clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+        self._losses.append(loss.detach())
+        self._right.append((logits.detach().argmax(1) == labels).float().mean())
+        self.step += 1
+
+    def read(self, steps_per_epoch: int, prefix_ms: float) -> None:
+        """Take losses and times off the device and log them. Raises Diverged for a loss that is no number."""
+        laps = self.clock.read()
+        if not self._losses:
+            return
+        self.spent.own += sum(laps)
+        self.spent.steps_ms = (self.spent.steps_ms + [1000 * s + prefix_ms for s in laps])[-500:]
+        self.loss = float(torch.stack(self._losses).mean())
+        self.train_top1 = 100 * float(torch.stack(self._right).mean())
+        self._losses.clear()
+        self._right.clear()
+        rate = learning_rate(self.step - 1, self.steps, self.warmup, self.peak)
+        line = {"loss": round(self.loss, 5), "lr": rate, "train_top1": round(self.train_top1, 2)}
+        self.note("train", steps_per_epoch, line)
+        if not math.isfinite(self.loss):
+            raise Diverged(f"the loss is {self.loss} after step {self.step}: try a smaller learning rate")
+
+    def note(self, kind: str, steps_per_epoch: int, values: dict[str, Any]) -> None:
+        epoch = round(self.step / steps_per_epoch, 4)
+        self._lines.append({"kind": kind, "step": self.step, "epoch": epoch, **values})
+
+    # -- checkpoints ---------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint, and the log up to it. Both are replaced whole."""
+        buffer = io.BytesIO()
+        torch.save(
+            {
+                "step": self.step,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "spent": vars(self.spent),
+                "unreadable": sorted(self.unreadable),
+                "validation_top1": self.validation_top1,
+            },
+            buffer,
+        )
+        write_atomic(self.folder.checkpoint_file, buffer.getvalue())
+        self.write_log()
+
+    def write_log(self) -> None:
+        write_atomic(self.folder.log_file, "".join(json.dumps(line) + "\n" for line in self._lines))
+
+    def load(self) -> bool:
+        """Go on from the folder's checkpoint, if there is one. Raises UserError for one that cannot be read."""
+        file = self.folder.checkpoint_file
+        if not file.exists():
+            return False
+        device = next(self.model.parameters()).device
+        try:
+            state = torch.load(file, map_location=device, weights_only=True)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except Exception as error:  # a torn or foreign file can fail in any way
+            raise UserError(f"{file} cannot be read ({error}): delete it to start the run again.") from None
+        self.step = state["step"]
+        self.spent = Spent(**state["spent"])
+        self.unreadable = set(state["unreadable"])
+        self.validation_top1 = state["validation_top1"]
+        self._lines = [line for line in self.folder.read_log() if line["step"] <= self.step]
+        return True

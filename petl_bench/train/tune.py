@@ -1,0 +1,63 @@
+"""Choosing learning rates: every method gets the same grid, on the validation part, in one lockstep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from petl_bench.config import LearningRates, RunConfig
+from petl_bench.errors import UserError
+from petl_bench.results import RunFolder, write_atomic
+from petl_bench.suite import Request, expand
+from petl_bench.train.run import Options, run_all
+
+
+def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
+    """Train each method with each rate, and write `<out>/<suite>/<data set>.yaml` with all of the search.
+
+    The file can be put under `configs/learning_rates/`, or named by a suite's `learning_rates`. A rate with which
+    training diverged counts as 0 %. Of equals, the smaller rate is chosen.
+
+    Returns:
+        the files, one for each data set.
+    """
+    configs = expand(request)
+    if configs[0].recipe.validation == 0:
+        raise UserError("recipe.validation is 0: there is no validation part to choose learning rates on.")
+    variants = [_variant(c, rate) for c in configs for rate in grid]
+    options.test = False
+    run_all(variants, options)
+    files = []
+    for name in dict.fromkeys(c.dataset.name for c in configs):
+        chosen, table = {}, {}
+        of_set = [c for c in configs if c.dataset.name == name]
+        for c in of_set:
+            row = {rate: _validation_top1(RunFolder.of(options.out, _variant(c, rate))) for rate in grid}
+            table[c.method.label] = {f"{rate:g}": top1 for rate, top1 in row.items()}
+            chosen[c.method.label] = max(sorted(grid), key=lambda rate: row[rate])
+        rates = LearningRates(
+            dataset=name,
+            backbone=of_set[0].backbone.name,
+            recipe=of_set[0].recipe,
+            seed=of_set[0].seed,
+            grid=grid,
+            validation_top1=table,
+            chosen=chosen,
+        )
+        file = options.out / f"{configs[0].suite}-tune" / f"{name}.yaml"
+        header = f"# Made by `petl-bench tune`: top-1 on the validation part of {name}, in percent, by learning rate.\n"
+        write_atomic(file, header + yaml.safe_dump(rates.model_dump(mode="json"), sort_keys=False))
+        files.append(file)
+    return files
+
+
+def _variant(config: RunConfig, rate: float) -> RunConfig:
+    method = config.method.model_copy(update={"lr": rate, "label": f"{config.method.label}@{rate:g}"})
+    return config.model_copy(update={"suite": f"{config.suite}-tune", "method": method, "selection": None})
+
+
+def _validation_top1(folder: RunFolder) -> float:
+    record = folder.read_record()
+    lines = folder.read_log("validation")
+    return float(lines[-1]["top1"]) if record and record.status == "done" and lines else 0.0
