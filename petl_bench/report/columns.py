@@ -1,0 +1,61 @@
+"""The columns of a table, for every format: what a cell shows, how soon a narrow terminal drops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from petl_bench.report.collect import Row
+from petl_bench.report.measure import NO_DATA, count, digits, percent, size
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column after the method's name."""
+
+    key: str
+    head: str
+    unit: str
+    rank: int  # 0 is the last to go where there is no room
+    cell: Callable[[Row], str]
+
+
+def _cost(name: str, show: Callable[[float | None], str] = digits) -> Callable[[Row], str]:
+    return lambda row: show(row.cost[name].mean if name in row.cost else None)
+
+
+def _paper(row: Row) -> str:
+    return f"{row.paper_top1.top1:.1f}" if row.paper_top1 and row.paper_top1.top1 is not None else NO_DATA
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("n", "n", "", 6, lambda row: str(row.n)),
+    Column("top1", "top-1", "%", 0, lambda row: percent(row.top1)),
+    Column("paper", "paper top-1", "%", 5, _paper),
+    Column("top5", "top-5", "%", 11, lambda row: percent(row.top5)),
+    Column("mean_class", "mean class", "%", 15, lambda row: percent(row.mean_class)),
+    Column("pair", "pair", "%", 1, lambda row: percent(row.pair)),
+    Column("trained", "trained", "params", 2, _cost("trainable_params_without_head", count)),
+    Column("trained_head", "with head", "params", 12, _cost("trainable_params", count)),
+    Column("share", "share", "%", 8, lambda row: digits(row.share)),
+    Column("gflops", "GFLOPs", "all views", 3, _cost("gflops")),
+    Column("memory", "memory", "MiB", 10, _cost("peak_memory_mb")),
+    Column("compute", "train", "s", 4, _cost("compute_seconds")),
+    Column("alone", "alone", "s", 9, _cost("alone_seconds")),
+    Column("step", "step", "ms", 13, _cost("step_ms")),
+    Column("test", "test", "clips/s", 7, _cost("test_clips_per_second")),
+    Column("file", "adapter", "file", 14, _cost("adapter_bytes", size)),
+)
+
+
+def used_columns(rows: Sequence[Row]) -> list[Column]:
+    """The columns in which at least one row has something to show."""
+    return [column for column in COLUMNS if any(column.cell(row) != NO_DATA for row in rows)]
+
+
+def best(rows: Sequence[Row]) -> set[str]:
+    """Labels whose top-1, as it is printed, is the highest."""
+    if not rows:
+        return set()
+    top = max(f"{row.top1.mean:8.1f}" for row in rows)
+    return {row.label for row in rows if f"{row.top1.mean:8.1f}" == top}

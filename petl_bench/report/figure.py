@@ -1,0 +1,124 @@
+"""What all pictures share: size, type, colours, and files that are the same bytes for the same runs."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
+
+from petl_bench.results import write_atomic
+
+WIDTH = 8.0  # inches; at DPI that is 1200 px, and text of 10 pt is 14 px high when shown 800 px wide
+DPI = 150
+FONT = 10.0
+SMALL = 9.0
+INK = "#222222"
+PALE = "#6a6a6a"
+RULE = "#8a8a8a"
+
+# Okabe and Ito, "Color Universal Design" (2008); a grey for the yellow, which white paper swallows.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
+
+_STYLE: dict[Any, object] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
+    "font.size": FONT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": PALE,
+    "ytick.color": PALE,
+    "axes.grid": True,
+    "grid.color": "#ececec",
+    "axes.axisbelow": True,
+    "svg.hashsalt": "petl-bench",
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The style of this package on top of matplotlib's defaults, whatever the user's own settings are."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_STYLE)
+        yield
+
+
+def new_figure(height: float) -> Figure:
+    """An empty figure, `WIDTH` x `height` inches, without pyplot's global state."""
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def title(figure: Figure, says: str, how: str) -> None:
+    """What is seen, in bold, and below it how it was measured."""
+    figure.set_label(says)  # `save` hands it on as the picture's description
+    lines = textwrap.wrap(says, 82)
+    below = textwrap.wrap(how, 115)
+    height = figure.get_size_inches()[1] * 72
+    y = 1 - 8 / height
+    for text, points, weight, color in (
+        *((line, FONT + 1.5, "bold", INK) for line in lines),
+        *((line, SMALL, "normal", PALE) for line in below),
+    ):
+        figure.text(
+            0.012, y, text, fontsize=points, fontweight=weight, color=color, va="top", in_layout=False
+        )
+        y -= (points * 1.35) / height
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0, 0, 0.985, y - 4 / height))  # type: ignore[call-arg]
+
+
+def settle(figure: Figure) -> None:
+    """Fix the layout, so that places measured from here on stay what they are."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def text_size(text: str, points: float) -> tuple[float, float]:
+    """Width and height of a line of text, in points. The height is the line's, not the letters'."""
+    if not text:
+        return 0.0, points
+    extent = TextPath((0, 0), text, size=points, prop=FontProperties(family="DejaVu Sans")).get_extents()
+    return float(extent.x1), points * 1.15
+
+
+def in_points(axes: Axes, x: float, y: float) -> tuple[float, float]:
+    """A data position in points from the figure's lower left corner; the layout must be settled."""
+    px, py = axes.transData.transform((x, y))
+    scale = 72.0 / axes.figure.dpi  # type: ignore[union-attr]
+    return float(px) * scale, float(py) * scale
+
+
+def colors(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a dash for each label, the same in every picture of a suite."""
+    n = len(PALETTE)
+    return {
+        label: (PALETTE[i % n], DASHES[i // n % len(DASHES)]) for i, label in enumerate(sorted(set(labels)))
+    }
+
+
+def save(figure: Figure, stem: Path) -> list[Path]:
+    """Write `stem`.png and `stem`.svg, without dates."""
+    files = []
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, metadata=metadata)
+        path = stem.with_name(f"{stem.name}.{kind}")
+        write_atomic(path, buffer.getvalue())
+        files.append(path)
+    return files

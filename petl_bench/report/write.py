@@ -1,0 +1,129 @@
+"""`render_report`: run folders in, a folder of tables and pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from petl_bench.report.collect import Comparison, compare, read_runs
+from petl_bench.report.conditions import cautions_of
+from petl_bench.report.curves import curves_of
+from petl_bench.report.figure import colors as colors_of
+from petl_bench.report.figure import drawing, save
+from petl_bench.report.notes import findings, legend, not_counted
+from petl_bench.report.page import file_name, page, section
+from petl_bench.report.paper_numbers import load_paper
+from petl_bench.report.plot_classes import class_map, pair_dots
+from petl_bench.report.plot_curves import training_curves
+from petl_bench.report.plot_tradeoff import COMPUTE, PARAMETERS, Colors, tradeoff
+from petl_bench.report.table import (
+    comparison_csv,
+    comparison_latex,
+    comparison_markdown,
+    per_class_csv,
+    runs_csv,
+)
+from petl_bench.report.terminal import TerminalTable
+from petl_bench.results import write_atomic
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written, and the same for a terminal: `console.print(report)`."""
+
+    suite: str
+    folder: Path
+    tables: tuple[TerminalTable, ...]
+    files: tuple[Path, ...]  # report.md first
+    warnings: tuple[str, ...] = field(default=())
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for table in self.tables:
+            yield table
+            yield Text("")
+        yield Text(f"{len(self.files)} files in {self.folder}; start with {self.folder / 'report.md'}")
+
+
+def render_report(results: Path, out: Path, suite: str, paper: Path | None = None) -> Report:
+    """Turn the runs of a suite into tables and pictures under `out/<suite>/`. Needs no torch.
+
+    The same runs give the same bytes, with the same version of matplotlib.
+
+    Args:
+        results: folder of run folders, `<suite>/<dataset>/<label>/seed-<n>/`.
+        out: folder of reports.
+        suite: which suite.
+        paper: published numbers; default: `configs/paper.yaml` of the package.
+
+    Raises:
+        UserError: no runs, a record or the paper's file that cannot be read.
+    """
+    comparisons = compare(read_runs(results, suite), load_paper(paper))
+    palette = colors_of([row.label for comparison in comparisons for row in comparison.rows])
+    folder = out / suite
+    files: list[Path] = []
+    tables: list[TerminalTable] = []
+    warnings: list[str] = []
+    sections: list[str] = []
+    contents: dict[str, str] = {}
+    for comparison in comparisons:
+        cautions = tuple(cautions_of(comparison))
+        written = _tables(folder, comparison)
+        pictures = _pictures(folder, comparison, palette)
+        files += [*written, *pictures]
+        shown = {path.name: says for path, says in pictures.items() if path.suffix == ".png"}
+        sections.append(section(comparison, cautions, shown, [path.name for path in written]))
+        # the first picture's title is the data set's result in a sentence
+        contents[comparison.dataset] = next(iter(shown.values()), "").removeprefix(f"{comparison.dataset}: ")
+        left_out = (f"not in the table: {line}" for line in not_counted(comparison))
+        tables.append(TerminalTable(suite, comparison, cautions, (*findings(comparison), *left_out)))
+        warnings += [f"{comparison.dataset}: {c.headline}: {line}" for c in cautions for line in c.lines]
+    # last, so that the page never points to files that are not there yet
+    write_atomic(folder / "report.md", page(suite, contents, sections))
+    return Report(suite, folder, tuple(tables), (folder / "report.md", *files), tuple(warnings))
+
+
+def _tables(folder: Path, comparison: Comparison) -> list[Path]:
+    name = file_name(comparison.dataset)
+    texts: dict[str, str] = {}
+    if comparison.rows:
+        texts[f"table_{name}.md"] = comparison_markdown(comparison)
+        texts[f"table_{name}.tex"] = comparison_latex(
+            comparison, [*findings(comparison), *legend(comparison)]
+        )
+        texts[f"table_{name}.csv"] = comparison_csv(comparison)
+    if any(row.per_class for row in comparison.rows):
+        texts[f"classes_{name}.csv"] = per_class_csv(comparison.rows)
+    runs = [*(run for row in comparison.rows for run in row.runs), *comparison.unfinished]
+    texts[f"runs_{name}.csv"] = runs_csv(sorted(runs, key=lambda run: (run.record.label, run.record.seed)))
+    for file, text in texts.items():
+        write_atomic(folder / file, text)
+    return [folder / file for file in texts]
+
+
+def _pictures(folder: Path, comparison: Comparison, palette: Colors) -> dict[Path, str]:
+    """Draw and write the pictures. Returns file -> what it shows."""
+    if not comparison.rows:
+        return {}
+    curves = {row.label: curves_of(row) for row in comparison.rows}
+    pictures: dict[str, Callable[[], Figure | None]] = {
+        "accuracy_params": lambda: tradeoff(comparison, PARAMETERS, palette),
+        "accuracy_compute": lambda: tradeoff(comparison, COMPUTE, palette),
+        "curves": lambda: training_curves(comparison, curves, palette),
+        "pairs": lambda: pair_dots(comparison, palette),
+        "classes": lambda: class_map(comparison),
+    }
+    out: dict[Path, str] = {}
+    for stem, draw in pictures.items():
+        with drawing():
+            figure = draw()
+            if figure is None:
+                continue
+            for path in save(figure, folder / f"{stem}_{file_name(comparison.dataset)}"):
+                out[path] = str(figure.get_label())
+    return out
