@@ -1,0 +1,20 @@
+"""Videos: data sets and their splits, decoding, sampling, augmentation, batches."""
+
+from petl_bench.data.decode import DecodeError, decoder_version
+from petl_bench.data.loader import Batch, Loader
+from petl_bench.data.manifest import Clip, Manifest, VideoData
+from petl_bench.data.sources import DatasetState, data_root, dataset_state, open_data
+
+__all__ = [
+    "Batch",
+    "Clip",
+    "DatasetState",
+    "DecodeError",
+    "Loader",
+    "Manifest",
+    "VideoData",
+    "data_root",
+    "dataset_state",
+    "decoder_version",
+    "open_data",
+]

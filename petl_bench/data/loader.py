@@ -1,0 +1,251 @@
+"""Batches of clips, decoded and augmented in worker processes.
+
+What a batch holds is a function of (seed, epoch, position in the manifest) alone: every random draw has its
+own counter-based generator. So the number of workers, the batch that an epoch starts from and what was
+loaded before change nothing, and a resumed run sees the clips that it would have seen.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from petl_bench.config import DatasetConfig
+from petl_bench.data.augment import test_views, train_view
+from petl_bench.data.decode import DecodeError, decoder_name, open_video, silence_decoders
+from petl_bench.data.manifest import Manifest
+from petl_bench.data.sampling import test_indices, train_indices
+
+TimeOrder = Literal["kept", "reversed", "shuffled"]
+Key = tuple[int, int]  # epoch, position in the manifest
+
+ORDER, CLIP, SHUFFLE = range(3)  # purposes of random draws: their streams have nothing in common
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Clips of a batch, B of them; fewer than asked for, even none, where files failed to decode.
+
+    clips: uint8, (B, T, 3, S, S) in training, (B, V, T, 3, S, S) in tests; V views, temporal x spatial,
+        the spatial ones next to each other.
+    labels: int64 (B,).
+    indices: int64 (B,), positions in the manifest.
+    unreadable: ids of the clips that failed to decode; they are left out, never replaced.
+    """
+
+    clips: Tensor
+    labels: Tensor
+    indices: Tensor
+    unreadable: tuple[str, ...]
+
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, for copies to a GPU that do not block."""
+        clips, labels, indices = (t.pin_memory() for t in (self.clips, self.labels, self.indices))
+        return Batch(clips, labels, indices, self.unreadable)
+
+
+class ClipReader(Dataset[Batch]):
+    """Reads and transforms single clips; what the workers hold."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        config: DatasetConfig,
+        size: int,
+        seed: int,
+        train: bool,
+        decoder: str,
+        time_order: TimeOrder,
+    ) -> None:
+        self.clips, self.config, self.size, self.seed = manifest.clips, config, size, seed
+        self.train, self.decoder, self.time_order = train, decoder, time_order
+        views = () if train else (config.views.temporal * config.views.spatial,)
+        self.shape = (*views, config.sampling.frames, 3, size, size)
+
+    def __getitems__(self, keys: Sequence[Key]) -> Batch:
+        """The batch of some clips. DataLoader calls this once for each batch."""
+        out = torch.empty((len(keys), *self.shape), dtype=torch.uint8)
+        kept: list[int] = []
+        unreadable: list[str] = []
+        for epoch, index in keys:
+            try:
+                out[len(kept)] = self.read(epoch, index)
+                kept.append(index)
+            except DecodeError:
+                unreadable.append(self.clips[index].id)
+        labels = torch.tensor([self.clips[index].label for index in kept], dtype=torch.int64)
+        return Batch(out[: len(kept)], labels, torch.tensor(kept, dtype=torch.int64), tuple(unreadable))
+
+    def read(self, epoch: int, index: int) -> Tensor:
+        """One clip: (T, 3, S, S) for training, (V, T, 3, S, S) for tests. Raises DecodeError."""
+        rng = generator(CLIP, self.seed, epoch, index)
+        sampling, views = self.config.sampling, self.config.views
+        with open_video(self.clips[index].path, self.decoder) as video:
+            if self.train:
+                wanted = train_indices(video.frame_count, sampling, rng)[None]
+            else:
+                wanted = test_indices(video.frame_count, sampling, views.temporal)
+            unique, places = np.unique(
+                wanted, return_inverse=True
+            )  # a frame of several views is decoded once
+            pixels = video.frames(unique.tolist())
+        frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        places = places.reshape(wanted.shape)  # (views, T)
+        if self.time_order == "reversed":
+            places = places[:, ::-1]
+        elif self.time_order == "shuffled":
+            shuffle = generator(SHUFFLE, self.seed, epoch, index)
+            places = np.stack([shuffle.permutation(row) for row in places])
+        if self.train:
+            return train_view(frames, self.config.augment, self.size, rng)[places[0].copy()]
+        cropped = test_views(frames, self.size, views.spatial)  # (spatial, unique, 3, S, S)
+        return torch.stack([crop[row.copy()] for row in places for crop in cropped])
+
+
+class _Plan:
+    """The batches of the epoch that comes next; what DataLoader takes for a batch sampler."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Key]] = []
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Loader:
+    """The batches of a split, epoch by epoch.
+
+    Args:
+        manifest: the clips.
+        config: sampling, augmentation and test views.
+        size: S, input size of the network, pixels.
+        batch_size: clips of a batch.
+        seed: of order, frames, crops and flips.
+        train: random order, frames and augmentation, whole batches; or fixed test views of every clip.
+        workers: processes that decode, kept for all epochs; 0 decodes in this one.
+        decoder: "auto", "decord" or "pyav".
+        time_order: of the frames of each clip; "shuffled" draws an order for each clip and view.
+        pin_memory: hand out batches in page-locked memory.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        config: DatasetConfig,
+        *,
+        size: int,
+        batch_size: int,
+        seed: int,
+        train: bool,
+        workers: int,
+        decoder: str = "auto",
+        time_order: TimeOrder = "kept",
+        pin_memory: bool = False,
+    ) -> None:
+        self.manifest, self.batch_size, self.seed, self.train = manifest, batch_size, seed, train
+        self._reader = ClipReader(manifest, config, size, seed, train, decoder_name(decoder), time_order)
+        self._plan = _Plan()
+        self._pin_memory = pin_memory
+        self._workers: DataLoader[Batch] | None = self._start(workers) if workers else None
+        self._batches: Iterator[Batch] = iter(())
+        self._turn = 0
+        silence_decoders()
+
+    def _start(self, workers: int) -> DataLoader[Batch]:
+        # Not fork: this process has threads. The server imports the package once, for all workers.
+        methods = multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        if "forkserver" in methods:
+            context.set_forkserver_preload([__name__])
+        return DataLoader(
+            self._reader,
+            batch_sampler=self._plan,  # type: ignore[arg-type]
+            num_workers=workers,
+            collate_fn=_as_it_is,
+            pin_memory=self._pin_memory,
+            multiprocessing_context=context,
+            persistent_workers=True,
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),  # or it would draw from the global one
+        )
+
+    def __len__(self) -> int:
+        """Batches of an epoch. Training drops an incomplete last batch, unless it is the only one."""
+        whole, rest = divmod(len(self.manifest.clips), self.batch_size)
+        return whole + (1 if rest and (not self.train or not whole) else 0)
+
+    def order(self, epoch: int) -> list[int]:
+        """Positions in the manifest in the order of an epoch."""
+        count = len(self.manifest.clips)
+        if not self.train:
+            return list(range(count))
+        order: list[int] = generator(ORDER, self.seed, epoch, 0).permutation(count).tolist()
+        return order
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches `start`, `start` + 1, ... of an epoch. A newer epoch of the same loader ends an older
+        one: going on with the older raises RuntimeError."""
+        order = self.order(epoch)
+        batches = [
+            [(epoch, index) for index in order[first : first + self.batch_size]]
+            for first in range(start * self.batch_size, len(self) * self.batch_size, self.batch_size)
+        ]
+        self._turn += 1
+        return self._iterate(batches, self._turn)
+
+    def _iterate(self, batches: list[list[Key]], turn: int) -> Iterator[Batch]:
+        self._check(turn)
+        if self._workers is not None and batches:
+            self._plan.batches = batches
+            self._batches = iter(self._workers)
+        elif batches:
+            self._batches = (self._read_here(keys) for keys in batches)
+        for _ in batches:
+            self._check(turn)
+            yield next(self._batches)
+
+    def _read_here(self, keys: list[Key]) -> Batch:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # frames are so small that threads cost more than they bring: 5x, measured
+        try:
+            batch = self._reader.__getitems__(keys)
+        finally:
+            torch.set_num_threads(threads)
+        return batch.pin_memory() if self._pin_memory else batch
+
+    def _check(self, turn: int) -> None:
+        if turn != self._turn:
+            raise RuntimeError("this epoch was ended by a newer one of the same loader, or by close()")
+
+    def close(self) -> None:
+        """End the workers."""
+        self._turn += 1
+        self._batches = iter(())
+        self._workers = None
+
+
+def generator(purpose: int, seed: int, epoch: int, index: int) -> np.random.Generator:
+    """A generator of its own for each (purpose, seed, epoch, index)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((purpose, seed, epoch, index))))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(worker: int) -> None:
+    """Set up a worker: one thread, and deaf to Ctrl-C, which the main process hears and ends them all."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    silence_decoders()
