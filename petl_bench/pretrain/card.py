@@ -18,7 +18,7 @@ import petl_bench
 from petl_bench.pretrain.config import PretrainConfig
 from petl_bench.results import write_atomic
 from petl_bench.synth.renderer import RENDERER_VERSION
-from petl_bench.weights import CONFIG_KEY
+from petl_bench.weights import HEADER
 
 DATA = (
     "Stills drawn at random by petl-bench's own renderer (two objects, coloured backgrounds, at times "
@@ -38,19 +38,19 @@ def write_outputs(
 ) -> list[Path]:
     """Write NAME.safetensors (fp16, open_clip's layout), NAME_loss.png and NAME.md into `out`."""
     state = {key: value.detach().half().cpu().contiguous() for key, value in model.state_dict().items()}
-    metadata = {
-        "format": "pt",
-        CONFIG_KEY: json.dumps(config.open_clip_config()),
+    header = {
+        "model_config": config.open_clip_config(),
         "petl_bench": petl_bench.__version__,
-        "renderer": str(RENDERER_VERSION),
+        "renderer": RENDERER_VERSION,
         "data": DATA,
-        "seed": str(config.seed),
-        "mean": json.dumps(config.mean),
-        "std": json.dumps(config.std),
+        "seed": config.seed,
+        "mean": config.mean,
+        "std": config.std,
     }
     weights = out / f"{config.name}.safetensors"
     picture, card = out / f"{config.name}_loss.png", out / f"{config.name}.md"
-    data = safetensors.torch.save(state, metadata=metadata)
+    # one entry: several would be written in an order that changes from run to run, and so would the hash
+    data = safetensors.torch.save(state, metadata={HEADER: json.dumps(header)})
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
     parameters = sum(p.numel() for p in model.parameters())
     vision = sum(p.numel() for n, p in model.named_parameters() if n.startswith("visual."))

@@ -57,6 +57,9 @@ class PretrainConfig(Frozen):
     position_scale: float = Field(
         default=1.0, ge=0, description="size of the sin-cos position embedding at the start"
     )
+    position_temperature: float = Field(
+        default=10_000.0, gt=1, description="slowest over fastest of its waves"
+    )
     seed: int = 0
     steps: int = Field(ge=1)
     batch_size: int = Field(ge=2, description="stills of a step; each is a negative for all others")

@@ -10,14 +10,14 @@ from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from petl_bench.pretrain.config import PretrainConfig
 
 
-def sincos_2d(side: int, width: int) -> torch.Tensor:
+def sincos_2d(side: int, width: int, temperature: float = 10_000.0) -> torch.Tensor:
     """Sine and cosine positions of a square of patches: (side * side, width), a quarter of the width each
     for sine and cosine of rows and columns.
 
     Source: Vaswani et al. 2017, in two dimensions as in MoCo v3 (Chen et al. 2021).
     """
     quarter = width // 4
-    omega = 10_000 ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
+    omega = temperature ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
     place = torch.arange(side, dtype=torch.float64)
     row = place.repeat_interleave(side)[:, None] * omega
     column = place.repeat(side)[:, None] * omega
@@ -44,7 +44,9 @@ def new_clip(config: PretrainConfig) -> Any:
         # positions that start as a grid: with small random ones, place was hardly learned
         positions = model.visual.positional_embedding
         positions[0].zero_()
-        positions[1:] = config.position_scale * sincos_2d(side, config.image.width)
+        positions[1:] = config.position_scale * sincos_2d(
+            side, config.image.width, config.position_temperature
+        )
     return model
 
 

@@ -14,7 +14,11 @@ from petl_bench.synth.scene import Scene
 RENDERER_VERSION: Final = 1
 """Changes whenever pixels change; part of the identity of rendered data."""
 
-_STRIPES: Final = 7.0  # stripes of a panel, radians per half frame are 2 pi times this over 2
+_STRIPES: Final = 7.0
+"""Stripes of a panel, in waves per frame."""
+
+# Frames that a CPU draws at once: their intermediate images fit into its cache (measured: a third faster).
+_CPU_PIXELS: Final = 48 * 1024
 
 
 @functools.lru_cache(maxsize=16)
@@ -59,6 +63,14 @@ def render(scene: Scene, size: int) -> torch.Tensor:
         float32 (N, 3, size, size) RGB in [0, 1] on the scene's device. Edges are smooth: `scene.softness`
         pixels wide.
     """
+    if scene.radius.device.type == "cpu":
+        strip = max(1, _CPU_PIXELS // size**2)
+        parts = [_render(scene.part(i, i + strip), size) for i in range(0, len(scene), strip)]
+        return torch.cat(parts)
+    return _render(scene, size)
+
+
+def _render(scene: Scene, size: int) -> torch.Tensor:
     N = len(scene)
     pixels = _pixels(size, scene.radius.device)
     scale = scene.zoom.mean(-1) * (size / 2)  # pixels per half frame, (N,)

@@ -44,6 +44,10 @@ class Scene:
         """The same scene with some fields replaced."""
         return dataclasses.replace(self, **fields)
 
+    def part(self, start: int, end: int) -> Scene:
+        """The frames from `start` up to `end`."""
+        return Scene(**{f.name: getattr(self, f.name)[start:end] for f in dataclasses.fields(self)})
+
     def repeated(self, times: int) -> Scene:
         """Every frame `times` times in a row: (N, ...) -> (N * times, ...)."""
         fields = {f.name: getattr(self, f.name).repeat_interleave(times, 0) for f in dataclasses.fields(self)}

@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from petl_bench.errors import UserError, unknown_name
 
-CONFIG_KEY = "model_config"
-"""Where the header of a file keeps open_clip's model config, as JSON."""
+HEADER = "petl_bench"
+"""Entry of a file's header with what is known of the weights, as JSON: model_config, data, ..."""
 
 
 def weights_file(name: str) -> Path:
@@ -41,6 +41,6 @@ def load_embedded_state(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, 
             state = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    if CONFIG_KEY not in metadata:
-        raise UserError(f"{path} has no {CONFIG_KEY!r} in its header: not written by `petl-bench pretrain`.")
-    return state, json.loads(metadata[CONFIG_KEY])
+    if HEADER not in metadata:
+        raise UserError(f"{path} has no {HEADER!r} in its header: not written by `petl-bench pretrain`.")
+    return state, json.loads(metadata[HEADER])["model_config"]
