@@ -1,56 +1,55 @@
-"""Under which conditions numbers were measured, and what keeps the rows of a table from being comparable."""
+"""Under which conditions numbers were measured."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from petl_bench.records import Clips
-from petl_bench.report.collect import Comparison, Row, Run
+from petl_bench.report.collect import Row, Run
 
-Reader = Callable[[Run], Mapping[str, Any]]
-
-
-def _recipe(run: Run) -> Mapping[str, Any]:
-    # these two change when a run is looked at, not what it learns
-    return _flat(
-        {"recipe": run.setting("recipe")}, without={"recipe.test_batch_size", "recipe.validate_every"}
-    )
+# these change when a run is looked at, not what it learns
+_HARMLESS = {"recipe.test_batch_size", "recipe.validate_every"}
 
 
-def _data(run: Run) -> Mapping[str, Any]:
+def recipe(run: Run) -> dict[str, Any]:
+    """How the run was trained, without the learning rate, which each method has for itself."""
+    return {k: v for k, v in flat({"recipe": run.setting("recipe")}).items() if k not in _HARMLESS}
+
+
+def data(run: Run) -> dict[str, Any]:
+    """What the run saw."""
     config = {**(run.setting("dataset") or {})}
-    for name in ("name", "summary", "root"):  # where it lies and what it is called, not what it is
+    for name in ("name", "summary", "root"):  # what it is called and where it lies, not what it is
         config.pop(name, None)
     p = run.record.provenance
-    return {**_flat({"dataset": config}), **({"hash of the data": p.data_sha256[:12]} if p else {})}
+    return flat({"dataset": config}) | ({"hash of the data": p.data_sha256[:12]} if p else {})
 
 
-def _backbone(run: Run) -> Mapping[str, Any]:
+def backbone(run: Run) -> dict[str, Any]:
+    """What the run started from."""
     p = run.record.provenance
-    return {
-        "backbone": run.record.backbone,
-        **({"hash of the backbone": p.backbone_sha256[:12]} if p else {}),
-    }
+    sha = {"hash of the backbone": p.backbone_sha256[:12]} if p else {}
+    return {"backbone": run.record.backbone, **sha}
 
 
-def _numerics(run: Run) -> Mapping[str, Any]:
+def numerics(run: Run) -> dict[str, Any]:
+    """What may move an accuracy a little."""
     p = run.record.provenance
     return {"precision": p.precision, "decoder": p.decoder} if p else {}
 
 
-def _machine(run: Run) -> Mapping[str, Any]:
+def machine(run: Run) -> dict[str, Any]:
+    """What times and memory depend on."""
     p = run.record.provenance
-    memory = run.record.cost.peak_memory_source if run.record.cost else None
-    return (
-        {"device": p.device, "threads": p.threads, "platform": p.platform, "memory measured by": memory}
-        if p
-        else {}
-    )
+    if p is None:
+        return {}
+    memory = run.cost.peak_memory_source
+    return {"device": p.device, "threads": p.threads, "platform": p.platform, "memory measured by": memory}
 
 
-def _code(run: Run) -> Mapping[str, Any]:
+def code(run: Run) -> dict[str, Any]:
+    """Versions."""
     p = run.record.provenance
     if p is None:
         return {}
@@ -59,179 +58,71 @@ def _code(run: Run) -> Mapping[str, Any]:
     return {"petl-bench": p.petl_bench, "commit": commit + dirty, "Python": p.python, **p.packages}
 
 
-# what a difference spoils -> where to look for differences
-COMPARED: dict[str, tuple[Reader, ...]] = {
-    "Accuracies are not comparable": (_recipe, _data, _backbone, _numerics),
-    "Times and memory are not comparable": (_machine,),
-    "Not made by one version of the code": (_code,),
-}
-
-
-@dataclass(frozen=True)
-class Caution:
-    """What is wrong (a headline), and each difference as one line of text."""
-
-    headline: str
-    lines: tuple[str, ...]
-
-
-def cautions_of(comparison: Comparison) -> list[Caution]:
-    """Everything that a reader must know before comparing rows of the table."""
-    rows = comparison.rows
-    found = [
-        Caution(headline, lines)
-        for headline, readers in COMPARED.items()
-        if (lines := tuple(line for reader in readers for line in differences(rows, reader)))
-    ]
-    for headline, more in (
-        ("Seeds of one row were not run alike", _uneven_rows(rows)),
-        ("Clips were left out", _lost_clips(rows)),
-        ("Learning rates were not chosen alike", _uneven_search(rows)),
-    ):
-        if more:
-            found.append(Caution(headline, tuple(more)))
-    return found
-
-
-def differences(rows: Sequence[Row], read: Reader) -> list[str]:
-    """One line for each condition that has more than one value: `recipe.epochs: 8 in full; 4 in prompt`."""
-    values: dict[str, dict[str, dict[str, list[int]]]] = {}  # condition -> value -> label -> seeds
-    sizes = {row.label: row.n for row in rows}
-    for row in rows:
-        for run in row.runs:
-            for condition, value in read(run).items():
-                by_value = values.setdefault(condition, {})
-                by_value.setdefault(_text(value), {}).setdefault(row.label, []).append(run.record.seed)
-    total = sum(sizes.values())
-    lines = []
-    for condition, by_value in values.items():
-        said = sum(len(seeds) for labels in by_value.values() for seeds in labels.values())
-        if said < total:
-            by_value["not recorded"] = _others(rows, by_value)
-        if len(by_value) > 1:
-            parts = [f"{value} in {_who(labels, sizes)}" for value, labels in by_value.items()]
-            lines.append(f"{condition}: " + "; ".join(parts))
-    return lines
-
-
 def conditions(rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """The conditions of a table as (name, value) pairs; values that differ stand side by side."""
-    runs = [run for row in rows for run in row.runs]
-    seen: dict[str, dict[str, None]] = {}  # condition -> its values, in the order met
-    for run in runs:
-        p = run.record.provenance
-        facts: dict[str, Any] = {
-            "backbone": _named_hash(run.record.backbone, p.backbone_sha256 if p else None),
-            "data": _named_hash(run.record.dataset, p.data_sha256 if p else None),
-            "sampling": _settings(run.setting("dataset", "sampling")),
-            "augmentation": _settings(run.setting("dataset", "augment")),
-            "test views": _settings(run.setting("dataset", "views")),
-            "recipe": _settings(run.setting("recipe")),
-        }
-        if p:
-            facts["clips"] = ", ".join(_clips(split, c) for split, c in p.clips.items())
-            facts |= dict(_machine(run)) | dict(_numerics(run))
-            code = dict(_code(run))
-            facts |= {name: code.pop(name) for name in ("petl-bench", "commit")}
-            facts["packages"] = ", ".join(f"{name} {version}" for name, version in code.items())
-            facts["trained in lockstep with"] = ", ".join(p.companions)
-        for name, value in facts.items():
-            if value not in (None, ""):
-                seen.setdefault(name, {})[_text(value)] = None
-    # companions differ from row to row by nature: each names the others
-    together = {name for value in seen.pop("trained in lockstep with", {}) for name in value.split(", ")}
-    out = [(name, " / ".join(values)) for name, values in seen.items()]
-    return [*out, ("trained in lockstep", ", ".join(sorted(together)))] if together else out
+    """The conditions of a table as (name, value) pairs; values that differ stand side by side, `8 / 30`."""
+    # group -> item -> its values, in the order met; a group of one item has no name for it
+    seen: dict[str, dict[str, dict[str, None]]] = {}
+    companions: set[str] = set()
+    for run in (run for row in rows for run in row.runs):
+        for group, items in _facts(run).items():
+            for item, value in items.items():
+                seen.setdefault(group, {}).setdefault(item, {})[text_of(value)] = None
+        if run.record.provenance:
+            companions |= {*run.record.provenance.companions}
+    out = [(group, _joined(items)) for group, items in seen.items()]
+    return [*out, ("trained in lockstep", ", ".join(sorted(companions)))] if companions else out
 
 
-def _uneven_rows(rows: Sequence[Row]) -> list[str]:
-    def own(run: Run) -> Mapping[str, Any]:
-        settings = _flat({"settings": run.setting("method", "settings")})
-        return {"learning rate": run.learning_rate, "method": run.record.method, **settings}
-
-    return [f"{row.label}: {line}" for row in rows for line in differences([row], own)]
-
-
-def _lost_clips(rows: Sequence[Row]) -> list[str]:
-    lost: dict[str, dict[str, list[int]]] = {}
-    for row in rows:
-        for run in row.runs:
-            for split, clips in (run.record.provenance.clips if run.record.provenance else {}).items():
-                if clips.skipped or clips.unreadable:
-                    text = _clips(split, clips)
-                    lost.setdefault(text, {}).setdefault(row.label, []).append(run.record.seed)
-    sizes = {row.label: row.n for row in rows}
-    everyone = sum(sizes.values())
-    lines = []
-    for text, labels in lost.items():
-        whole = sum(len(seeds) for seeds in labels.values()) == everyone
-        lines.append(f"{text} ({'all rows' if whole else _who(labels, sizes)})")
-    return lines
-
-
-def _clips(split: str, clips: Clips) -> str:
-    lost = [f"{n} {what}" for n, what in ((clips.skipped, "skipped"), (clips.unreadable, "unreadable")) if n]
-    return f"{split} {clips.used}" + (f" ({', '.join(lost)})" if lost else "")
-
-
-def _uneven_search(rows: Sequence[Row]) -> list[str]:
-    """A comparison is fair when every row's rate was searched on the same grid, or no row's was."""
-
-    def grid(run: Run) -> Mapping[str, Any]:
-        return {"grid": sorted(run.record.selection.grid) if run.record.selection else "none"}
-
-    return differences(rows, grid)
-
-
-def _others(rows: Sequence[Row], by_value: Mapping[str, Mapping[str, list[int]]]) -> dict[str, list[int]]:
-    have = {
-        (label, seed) for labels in by_value.values() for label, seeds in labels.items() for seed in seeds
+def _facts(run: Run) -> dict[str, dict[str, Any]]:
+    p = run.record.provenance
+    facts: dict[str, dict[str, Any]] = {
+        "backbone": {"": _with_hash(run.record.backbone, p.backbone_sha256 if p else None)},
+        "data": {"": _with_hash(run.record.dataset, p.data_sha256 if p else None)},
+        "sampling": flat(run.setting("dataset", "sampling")),
+        "augmentation": flat(run.setting("dataset", "augment")),
+        "test views": flat(run.setting("dataset", "views")),
+        "recipe": flat(run.setting("recipe")),
     }
-    out: dict[str, list[int]] = {}
-    for row in rows:
-        for run in row.runs:
-            if (row.label, run.record.seed) not in have:
-                out.setdefault(row.label, []).append(run.record.seed)
-    return out
+    if p is None:
+        return facts
+    facts["clips"] = {split: clips_text(clips) for split, clips in p.clips.items()}
+    versions = code(run)
+    alone = machine(run) | numerics(run) | {name: versions.pop(name) for name in ("petl-bench", "commit")}
+    return facts | {name: {"": value} for name, value in alone.items()} | {"packages": versions}
 
 
-def _who(labels: Mapping[str, list[int]], sizes: Mapping[str, int], most: int = 5) -> str:
-    """`full, prompt (seed 2)`: seeds are named where not all of the row's are meant."""
-    names = []
-    for label, seeds in labels.items():
-        some = len(seeds) < sizes[label]
-        names.append(f"{label} (seed {', '.join(map(str, sorted(seeds)))})" if some else label)
-    return (
-        ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
-    )
+def _joined(items: Mapping[str, Iterable[str]]) -> str:
+    return ", ".join(f"{name} {' / '.join(values)}".strip() for name, values in items.items())
 
 
-def _flat(
-    node: Mapping[str, Any], prefix: str = "", without: frozenset[str] | set[str] = frozenset()
-) -> dict[str, Any]:
+def _with_hash(name: str, sha: str | None) -> str:
+    return f"{name} (sha256 {sha[:12]})" if sha else name
+
+
+def clips_text(clips: Clips) -> str:
+    """`4320`, `168000 (13 unreadable)`."""
+    lost = [f"{n} {what}" for n, what in ((clips.skipped, "skipped"), (clips.unreadable, "unreadable")) if n]
+    return f"{clips.used}" + (f" ({', '.join(lost)})" if lost else "")
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted names; values that are None are left out."""
     out: dict[str, Any] = {}
-    for key, value in node.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            out |= _flat(value, f"{name}.", without)
-        elif value is not None and name not in without:
-            out[name] = value
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if isinstance(value, Mapping):
+                out |= flat(value, f"{prefix}{key}.")
+            elif value is not None:
+                out[f"{prefix}{key}"] = value
     return out
 
 
-def _settings(node: Any) -> str:
-    return ", ".join(f"{k} {_text(v)}" for k, v in _flat(node).items()) if isinstance(node, Mapping) else ""
-
-
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A value of a config for people: `yes`, `0.001`, `[3, 1, 1]`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_text(v) for v in value) + "]"
+        return "[" + ", ".join(text_of(v) for v in value) + "]"
     return str(value)
-
-
-def _named_hash(name: str, sha: str | None) -> str:
-    return f"{name} (sha256 {sha[:12]})" if sha else name

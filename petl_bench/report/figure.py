@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ RULE = "#8a8a8a"
 # Okabe and Ito, "Color Universal Design" (2008); a grey for the yellow, which white paper swallows.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
+
+Colors = Mapping[str, tuple[str, str]]  # label -> colour, dash
 
 _STYLE: dict[Any, object] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
@@ -66,7 +68,7 @@ def new_figure(height: float) -> Figure:
 def title(figure: Figure, says: str, how: str) -> None:
     """What is seen, in bold, and below it how it was measured."""
     figure.set_label(says)  # `save` hands it on as the picture's description
-    lines = textwrap.wrap(says, 82)
+    lines = textwrap.wrap(says.replace(" %", "\u00a0%"), 82)  # a number keeps its unit
     below = textwrap.wrap(how, 115)
     height = figure.get_size_inches()[1] * 72
     y = 1 - 8 / height
@@ -97,6 +99,15 @@ def text_size(text: str, points: float) -> tuple[float, float]:
     return float(extent.x1), points * 1.15
 
 
+def shorten(text: str, width: float, points: float) -> str:
+    """The text, or its two ends around an ellipsis where it is wider than `width` points."""
+    natural = text_size(text, points)[0]
+    if natural <= width:
+        return text
+    end = max(1, int(len(text) * width / natural / 2) - 1)
+    return f"{text[:end]}…{text[-end:]}"
+
+
 def in_points(axes: Axes, x: float, y: float) -> tuple[float, float]:
     """A data position in points from the figure's lower left corner; the layout must be settled."""
     px, py = axes.transData.transform((x, y))
@@ -104,12 +115,17 @@ def in_points(axes: Axes, x: float, y: float) -> tuple[float, float]:
     return float(px) * scale, float(py) * scale
 
 
-def colors(labels: Sequence[str]) -> dict[str, tuple[str, str]]:
+def colors(labels: Sequence[str]) -> Colors:
     """A colour and a dash for each label, the same in every picture of a suite."""
     n = len(PALETTE)
     return {
         label: (PALETTE[i % n], DASHES[i // n % len(DASHES)]) for i, label in enumerate(sorted(set(labels)))
     }
+
+
+def readable(color: str) -> str:
+    """The colour of a label for that of its mark: darker, since text is thinner."""
+    return "#" + "".join(f"{int(int(color[i : i + 2], 16) * 0.72):02x}" for i in (1, 3, 5))
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -67,9 +67,7 @@ def not_counted(comparison: Comparison) -> list[str]:
     lines = []
     for run in comparison.unfinished:
         r = run.record
-        lines.append(
-            f"{r.label}, seed {r.seed}: {r.status}" + (f" ({_first_line(r.error)})" if r.error else "")
-        )
+        lines.append(f"{r.label}, seed {r.seed}: {r.status}" + (f" ({_error(r.error)})" if r.error else ""))
     seeds_of: dict[str, list[int]] = {}
     for label, seed in comparison.missing:
         seeds_of.setdefault(label, []).append(seed)
@@ -78,6 +76,8 @@ def not_counted(comparison: Comparison) -> list[str]:
     return lines
 
 
-def _first_line(text: str, most: int = 160) -> str:
-    line = next((part.strip() for part in text.splitlines() if part.strip()), "")
+def _error(text: str, most: int = 160) -> str:
+    """The line that says what went wrong: the last of a traceback, else the first."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [""]
+    line = lines[-1 if lines[0].startswith("Traceback") else 0]
     return line if len(line) <= most else line[: most - 1] + "…"

@@ -6,10 +6,10 @@ import re
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from petl_bench.report.cautions import Caution
 from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.columns import COLUMNS
-from petl_bench.report.conditions import Caution, conditions
-from petl_bench.report.measure import count, digits
+from petl_bench.report.conditions import conditions
 from petl_bench.report.notes import findings, legend, not_counted
 from petl_bench.report.table import comparison_markdown, markdown_escape, markdown_table
 
@@ -60,7 +60,9 @@ def section(
     parts.append(comparison_markdown(comparison, _FIRST))
     parts.append(_bullets([*findings(comparison), *legend(comparison)]))
     # a picture's first words are the data set, which the heading has said
-    parts += [f"![{alt.removeprefix(comparison.dataset + ': ')}]({name})\n" for name, alt in pictures.items()]
+    for name, says in pictures.items():
+        alt = re.sub(r"([\[\]])", r"\\\1", says.removeprefix(f"{comparison.dataset}: "))
+        parts.append(f"![{alt}]({name})\n")
     rest = comparison_markdown(comparison, {c.key for c in COLUMNS} - _FIRST)
     parts += [
         "### More measurements\n",
@@ -145,13 +147,19 @@ def _learning_rates(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def _as_said(name: str, value: float) -> str:
+    """No digits that the source did not give."""
+    if name == "trainable_params":
+        return f"{value / 1e6:g}M"
+    return f"{value:.1f}" if name.endswith(("top1", "top5")) else f"{value:g}"
+
+
 def _paper(rows: Sequence[Row]) -> list[str]:
     lines = []
     for row in rows:
         for number in row.paper:
             values = ", ".join(
-                f"{_PAPER_NAMES[name]} {count(v) if name == 'trainable_params' else digits(v)}"
-                for name, v in number.values().items()
+                f"{_PAPER_NAMES[name]} {_as_said(name, v)}" for name, v in number.values().items()
             )
             terms = [f"{n} {what}" for n, what in ((number.frames, "frames"), (number.views, "views")) if n]
             terms += [number.note] if number.note else []

@@ -9,12 +9,24 @@ from matplotlib.figure import Figure
 
 from petl_bench.report.collect import Comparison
 from petl_bench.report.curves import Curve, RowCurves
-from petl_bench.report.figure import FONT, PALE, RULE, SMALL, in_points, new_figure, settle, title
+from petl_bench.report.figure import (
+    FONT,
+    PALE,
+    RULE,
+    SMALL,
+    Colors,
+    in_points,
+    new_figure,
+    readable,
+    settle,
+    title,
+)
 from petl_bench.report.labels import spread
 from petl_bench.report.measure import digits
-from petl_bench.report.plot_tradeoff import Colors
 
-_LINE = FONT * 1.3  # distance of two labels, points
+MOST_NAMES = 24  # lines that have a name; more are drawn grey
+_MOST_BANDS = 10
+_LINE = FONT * 1.3  # distance of two names, points
 
 
 def training_curves(comparison: Comparison, curves: Mapping[str, RowCurves], colors: Colors) -> Figure | None:
@@ -29,68 +41,63 @@ def training_curves(comparison: Comparison, curves: Mapping[str, RowCurves], col
     loss = {row.label: c for row in comparison.rows if (c := curves[row.label].loss)}
     if not top1:
         return None
-    tall = max(3.4, len(top1) * _LINE / 72 + 0.4)
+    named = dict(list(top1.items())[:MOST_NAMES])
+    shown = {label: colors[label] if label in named else ("#cccccc", "-") for label in {**top1, **loss}}
+    tall = max(3.4, len(named) * _LINE / 72 + 0.4)
     figure = new_figure(tall + (1.9 if loss else 0.0) + 0.9)
-    title(figure, headline(comparison.dataset, top1), _how(comparison, top1))
-    grid = figure.add_gridspec(2 if loss else 1, 1, height_ratios=[tall, 1.5][: 2 if loss else 1])
+    title(figure, _headline(comparison.dataset, top1), _how(comparison, top1))
+    panels = 2 if loss else 1
+    grid = figure.add_gridspec(panels, 1, height_ratios=[tall, 1.5][:panels])
     axes = figure.add_subplot(grid[0])
     axes.set_ylabel("validation top-1, %")
-    _lines(axes, top1, colors)
-    axes.set_ylim(bottom=max(-2.0, min(0.0, axes.get_ylim()[0])) if _reaches_down(top1) else None)
+    _lines(axes, top1, shown)
+    if _reaches_down(top1):
+        axes.set_ylim(bottom=0)
     if loss:
         lower = figure.add_subplot(grid[1], sharex=axes)
         lower.set_ylabel("training loss")
-        _lines(lower, loss, colors)
+        _lines(lower, loss, shown)
         lower.set_ylim(bottom=0)
         axes.tick_params(labelbottom=False)
     figure.axes[-1].set_xlabel("epoch")
-    _reference(axes, comparison.chance, "chance")
-    _reference(axes, comparison.blind_ceiling, "order-blind ceiling")
     axes.set_xlim(0, max(c.epochs[-1] for c in top1.values()))
-    _end_labels(figure, axes, top1, colors)
+    _reference(axes, comparison.chance, "chance", top1)
+    _reference(axes, comparison.blind_ceiling, "order-blind ceiling", top1)
+    _names(figure, axes, named, shown)
     return figure
 
 
-def headline(dataset: str, curves: Mapping[str, Curve]) -> str:
-    """Who ends highest, and where everyone was halfway."""
+def _headline(dataset: str, curves: Mapping[str, Curve]) -> str:
     last = {label: curve.values[-1].mean for label, curve in curves.items()}
     best = max(sorted(last), key=lambda label: last[label])
-    still = [label for label, curve in curves.items() if _still_rising(curve)]
-    text = f"{dataset}: {best} ends highest on the validation part, at {last[best]:.1f} %"
-    if still and len(still) <= 3:
-        text += f"; still rising at the end: {', '.join(still)}"
+    ends = "ends" if len(curves) == 1 else "ends highest"
+    text = f"{dataset}: {best} {ends} at {last[best]:.1f} % on the validation part"
+    rising = [label for label, curve in curves.items() if _still_rising(curve)]
+    if rising and len(rising) <= 3:
+        text += f"; still rising at the end: {', '.join(rising)}"
+    elif rising:
+        text += f"; {len(rising)} of {len(curves)} methods are still rising at the end"
     return text
 
 
 def _still_rising(curve: Curve) -> bool:
-    """More than a point gained since the last tenth of training began."""
-    from_ = curve.epochs[-1] * 0.9
-    before = [v.mean for e, v in zip(curve.epochs, curve.values, strict=True) if e <= from_]
-    return bool(before) and curve.values[-1].mean - before[-1] > 1.0
-
-
-def _reaches_down(curves: Mapping[str, Curve]) -> bool:
-    """Zero belongs on the axis unless it would squash the curves."""
-    values = [v.mean for c in curves.values() for v in c.values]
-    return min(values) < 1.5 * max(max(values) - min(values), 10.0)
-
-
-def _reference(axes: Axes, value: float | None, name: str) -> None:
-    """A line with its name where it lies within the axis."""
-    if value is None or not axes.get_ylim()[0] <= value <= axes.get_ylim()[1]:
-        return
-    axes.axhline(value, color=RULE, lw=1.0, ls=(0, (4, 3)), zorder=1)
-    place = axes.get_yaxis_transform()
-    text = f"{name} {digits(value)} %"
-    axes.text(0.008, value, text, transform=place, fontsize=SMALL, color=PALE, va="bottom", zorder=4)
+    """More than a point gained, and more than the seeds' spread, since the last tenth of training began."""
+    before = [
+        v for epoch, v in zip(curve.epochs, curve.values, strict=True) if epoch <= curve.epochs[-1] * 0.9
+    ]
+    return bool(before) and curve.values[-1].mean - before[-1].mean > max(1.0, before[-1].std or 0.0)
 
 
 def _how(comparison: Comparison, curves: Mapping[str, Curve]) -> str:
-    counts = [row.n for row in comparison.rows if row.label in curves]
-    if max(counts) == 1:
-        return "One seed each. Below: the training loss, in the same colours."
-    seeds = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    return f"Lines: means over {seeds} seeds; bands: one standard deviation. Below: the training loss, same colours."
+    counts = sorted({row.n for row in comparison.rows if row.label in curves})
+    seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    text = "One seed each" if counts == [1] else f"Lines: means over {seeds} seeds"
+    if counts != [1] and len(curves) <= _MOST_BANDS:
+        text += "; bands: one standard deviation"
+    text += ". Below: the training loss, same colours."
+    if len(curves) > MOST_NAMES:
+        text += f" Named: the {MOST_NAMES} with the highest test top-1."
+    return text
 
 
 def _lines(axes: Axes, curves: Mapping[str, Curve], colors: Colors) -> None:
@@ -99,14 +106,39 @@ def _lines(axes: Axes, curves: Mapping[str, Curve], colors: Colors) -> None:
         mean = [v.mean for v in curve.values]
         marker = "o" if len(mean) == 1 else ""
         axes.plot(curve.epochs, mean, color=color, ls=dash, lw=1.7, marker=marker, zorder=3)
-        if any(v.std for v in curve.values):
+        if len(curves) <= _MOST_BANDS and any(v.std for v in curve.values):
             low = [v.mean - (v.std or 0) for v in curve.values]
             high = [v.mean + (v.std or 0) for v in curve.values]
             axes.fill_between(curve.epochs, low, high, color=color, alpha=0.13, lw=0, zorder=2)
 
 
-def _end_labels(figure: Figure, axes: Axes, curves: Mapping[str, Curve], colors: Colors) -> None:
-    """Labels right of the line ends, spread apart, each joined to its end."""
+def _reaches_down(curves: Mapping[str, Curve]) -> bool:
+    """Zero belongs on the axis unless it would squash the curves."""
+    values = [v.mean for c in curves.values() for v in c.values]
+    return min(values) < 1.5 * max(max(values) - min(values), 10.0)
+
+
+def _reference(axes: Axes, value: float | None, name: str, curves: Mapping[str, Curve]) -> None:
+    """A line with its name, where it lies within the axis; the name at the end where fewer curves pass."""
+    low, high = axes.get_ylim()
+    if value is None or not low <= value <= high:
+        return
+    axes.axhline(value, color=RULE, lw=1.0, ls=(0, (4, 3)), zorder=1)
+    middle = max(c.epochs[-1] for c in curves.values()) / 2
+    near = [
+        epoch
+        for curve in curves.values()
+        for epoch, v in zip(curve.epochs, curve.values, strict=True)
+        if -0.04 < (v.mean - value) / (high - low) < 0.1
+    ]
+    left = sum(e <= middle for e in near) < sum(e > middle for e in near)
+    x, side = (0.008, "left") if left else (0.992, "right")
+    place, text = axes.get_yaxis_transform(), f"{name} {digits(value)} %"
+    axes.text(x, value, text, transform=place, ha=side, va="bottom", fontsize=SMALL, color=PALE, zorder=4)
+
+
+def _names(figure: Figure, axes: Axes, curves: Mapping[str, Curve], colors: Colors) -> None:
+    """Names right of the line ends, spread apart, each joined to its end. Settles the layout."""
     ends = [(label, curve.epochs[-1], curve.values[-1].mean) for label, curve in curves.items()]
     texts = [
         axes.annotate(
@@ -116,32 +148,22 @@ def _end_labels(figure: Figure, axes: Axes, curves: Mapping[str, Curve], colors:
             textcoords="offset points",
             va="center_baseline",
             fontsize=FONT,
-            color=_readable(colors[label][0]),
+            color=readable(colors[label][0]),
             annotation_clip=False,
         )
         for label, epoch, value in ends
     ]
     settle(figure)
-    places = [in_points(axes, epoch, value) for _, epoch, value in ends]
-    (_, bottom), (_, top) = (in_points(axes, 0, y) for y in axes.get_ylim())
-    heights = spread([y for _, y in places], _LINE, bottom + 2, top - 2)
-    for text, (label, epoch, value), (_, y), goal in zip(texts, ends, places, heights, strict=True):
-        text.set_position((24, goal - y))
-        _connector(axes, (epoch, value), goal - y, colors[label][0])
-
-
-def _connector(axes: Axes, end: tuple[float, float], rise: float, color: str) -> None:
-    axes.annotate(
-        "",
-        end,
-        xytext=(22, rise),
-        textcoords="offset points",
-        arrowprops={"arrowstyle": "-", "color": color, "lw": 0.8, "shrinkA": 0, "shrinkB": 0},
-        annotation_clip=False,
-    )
-
-
-def _readable(color: str) -> str:
-    """Text is thinner than a line: colours are darkened a little for it."""
-    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
-    return "#" + "".join(f"{int(c * 0.78):02x}" for c in (red, green, blue))
+    heights = [in_points(axes, epoch, value)[1] for _, epoch, value in ends]
+    bottom, top = (in_points(axes, 0, y)[1] for y in axes.get_ylim())
+    places = spread(heights, _LINE, bottom + 2, top - 2)
+    for text, (label, epoch, value), height, goal in zip(texts, ends, heights, places, strict=True):
+        text.set_position((24, goal - height))
+        axes.annotate(
+            "",
+            (epoch, value),
+            xytext=(22, goal - height),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "-", "color": colors[label][0], "lw": 0.8, "shrinkA": 0, "shrinkB": 0},
+            annotation_clip=False,
+        )

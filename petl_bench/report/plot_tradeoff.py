@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.figure import (
     FONT,
-    INK,
     PALE,
     RULE,
     SMALL,
+    Colors,
     in_points,
     new_figure,
+    readable,
     settle,
     text_size,
     title,
 )
-from petl_bench.report.labels import Box, place_labels
+from petl_bench.report.labels import Box, place_if_free, place_labels
 from petl_bench.report.measure import count, digits
 from petl_bench.report.pareto import pareto_front
-
-Colors = Mapping[str, tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Price:
-    """What accuracy is bought with."""
-
-    key: str  # a field of Cost
-    axis: str
-    show: Callable[[float], str]  # on the axis
-    phrase: str  # in the title, after the number
-
+from petl_bench.report.tradeoff_axes import Price, accuracy_axis, cost_axis, draw_reference
 
 PARAMETERS = Price(
     "trainable_params_without_head", "trained parameters, head not counted", count, "trained parameters"
@@ -48,38 +34,37 @@ PARAMETERS = Price(
 COMPUTE = Price(
     "compute_seconds", "training compute of the method itself, seconds", digits, "s of training compute"
 )
+MOST_NAMES = 16  # rows; with more, a dominated row is named only where there is room
 
 
 def tradeoff(comparison: Comparison, price: Price, colors: Colors) -> Figure:
-    """The picture. Rows without that cost are left out; at least one row must have it."""
-    rows = [row for row in comparison.rows if price.key in row.cost]
+    """The picture of a comparison that has rows."""
+    rows = comparison.rows
     points = [(row.cost[price.key].mean, row.top1.mean) for row in rows]
     front = pareto_front(points)
-    figure = new_figure(5.0 + max(0, len(rows) - 12) * 0.12)
+    figure = new_figure(5.0 if len(rows) <= MOST_NAMES else 6.5)
     title(figure, headline(comparison.dataset, rows, price), _how(rows))
     axes = figure.add_subplot()
     axes.set_xlabel(price.axis)
     axes.set_ylabel("test top-1, %")
-    _x_axis(axes, [x for x, _ in points], price)
-    notes = _y_axis(axes, comparison, rows)
-    _legend(axes, rows)
+    cost_axis(axes, [x for x, _ in points], price)
+    references = accuracy_axis(axes, comparison, rows)
+    key = _key(axes, rows)
     settle(figure)
 
     steps = _steps(axes, [points[i] for i in front])
-    axes.plot(
-        [x for x, _ in steps], [y for _, y in steps], color=RULE, lw=1.4, zorder=2, solid_joinstyle="round"
-    )
-    obstacles = [_note(axes, y, text, points) for y, text in notes]
-    legend = axes.get_legend()
-    if legend is not None:
-        box = legend.get_window_extent()
+    xs, ys = zip(*steps, strict=True)
+    axes.plot(xs, ys, color=RULE, lw=1.4, zorder=2, solid_joinstyle="round")
+    obstacles = [draw_reference(axes, line, points) for line in references]
+    if key:
+        box = axes.get_legend().get_window_extent()  # type: ignore[union-attr]
         obstacles.append(Box(*(v * 72 / figure.dpi for v in (box.x0, box.y0, box.x1, box.y1))))
-    for i, (row, (x, y)) in enumerate(zip(rows, points, strict=True)):
-        obstacles += _point(axes, row, x, y, colors[row.label][0], pale=i not in front)
+    for i, row in enumerate(rows):
+        obstacles += _point(axes, row, *points[i], colors[row.label][0], pale=i not in front)
     obstacles += _segments(axes, steps)
-    # the front's labels choose their place first
-    order = [*front, *(i for i in range(len(rows)) if i not in front)]
-    _labels(axes, [rows[i] for i in order], [points[i] for i in order], len(front), obstacles)
+    _names(axes, [(rows[i], points[i]) for i in front], obstacles, colors)
+    pale = [(rows[i], points[i]) for i in range(len(rows)) if i not in front]
+    _names(axes, pale, obstacles, colors, crowded=len(rows) > MOST_NAMES)
     return figure
 
 
@@ -91,7 +76,7 @@ def headline(dataset: str, rows: Sequence[Row], price: Price) -> str:
         return f"{price.show(row.cost[price.key].mean)} {price.phrase}"
 
     if best.top1.std is not None:
-        reach = [r for r in rows if best.top1.mean - r.top1.mean <= max(best.top1.std, r.top1.std or 0.0)]
+        reach = [r for r in rows if best.top1.mean - r.top1.mean <= max(best.top1.std or 0, r.top1.std or 0)]
         cheapest = min(reach, key=lambda r: r.cost[price.key].mean)
         if cheapest.cost[price.key].mean < best.cost[price.key].mean:
             return (
@@ -99,100 +84,33 @@ def headline(dataset: str, rows: Sequence[Row], price: Price) -> str:
                 f"({cheapest.top1.mean:.1f} and {best.top1.mean:.1f} % top-1) "
                 f"with {cost(cheapest)} instead of {price.show(best.cost[price.key].mean)}"
             )
+    if len(rows) == 1:
+        return f"{dataset}: {best.label} reaches {best.top1.mean:.1f} % top-1 with {cost(best)}"
     return f"{dataset}: {best.label} has the highest top-1, {best.top1.mean:.1f} %, with {cost(best)}"
 
 
 def _how(rows: Sequence[Row]) -> str:
     counts = sorted({row.n for row in rows})
-    if counts == [1]:
-        return "One seed each: the spread is not known. Step line: Pareto front; pale: dominated."
     seeds = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    return (
-        f"Means over {seeds} seeds, bars: one standard deviation. Step line: Pareto front; pale: dominated."
-    )
+    text = f"Means over {seeds} seeds, bars: one standard deviation. "
+    if counts == [1]:
+        text = "One seed each: the spread is not known. "
+    if len(rows) > 1:
+        text += "Step line: Pareto front; pale: dominated" + (
+            ", named where there is room." if len(rows) > MOST_NAMES else "."
+        )
+    return text
 
 
-def _x_axis(axes: Axes, values: Sequence[float], price: Price) -> None:
-    """Log axis with ticks at 1, 2, 5 or at decades; methods that cost nothing stand at 0, left of it."""
-    positive = [v for v in values if v > 0]
-    low = min(positive, default=1.0)
-    high = max(positive, default=10.0)
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high) + 1e-9)
-    decades = [10.0**k for k in range(first, last + 1)]
-    fine = [m * 10.0**k for k in range(first - 1, last + 1) for m in (1, 2, 5)]
-    if min(values) <= 0:
-        # linear between 0 and the first decade, which takes as much room as a decade
-        axes.set_xscale("symlog", linthresh=decades[0], linscale=0.6)
-        axes.set_xlim(-0.45 * decades[0], high * 4)
-        ticks = [0.0, *decades]
-    else:
-        axes.set_xscale("log")
-        margin = max(1.25, (high / low) ** 0.12)
-        axes.set_xlim(low / margin, high * margin**2)
-        ticks = decades if high / low > 200 else fine
-    left, right = axes.get_xlim()
-    axes.xaxis.set_major_locator(FixedLocator([t for t in ticks if left <= t <= right]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _tick(v, price)))
-
-
-def _tick(value: float, price: Price) -> str:
-    text = price.show(value)
-    if "." in text:  # 1.00k -> 1k
-        number, unit = text.rstrip("kMG"), text[len(text.rstrip("kMG")) :]
-        text = number.rstrip("0").rstrip(".") + unit
-    return "0\n(head only)" if value == 0 else text
-
-
-def _y_axis(axes: Axes, comparison: Comparison, rows: Sequence[Row]) -> list[tuple[float, str]]:
-    """Limits around the data, the ceiling and, where it does not squash the data, chance.
-
-    Returns:
-        the reference lines as (top-1 in percent, text); minus infinity for one below the axis.
-    """
-    low = min(row.top1.mean - (row.top1.std or 0) for row in rows)
-    high = max(row.top1.mean + (row.top1.std or 0) for row in rows)
-    notes: list[tuple[float, str]] = []
-    ceiling, chance = comparison.blind_ceiling, comparison.chance
-    if ceiling is not None:
-        notes.append((ceiling, f"order-blind ceiling {digits(ceiling)} %"))
-        low, high = min(low, ceiling), max(high, ceiling)
-    if chance is not None:
-        if low - chance <= 1.5 * max(high - low, 10.0):
-            notes.append((chance, f"chance {digits(chance)} %"))
-            low = min(low, chance)
-        else:
-            notes.append((-math.inf, f"chance {digits(chance)} %: below this axis"))
-    margin = 0.07 * max(high - low, 2.0)
-    axes.set_ylim(max(low - margin, -2.0), high + margin)
-    return notes
-
-
-def _note(axes: Axes, y: float, text: str, points: Sequence[tuple[float, float]]) -> Box:
-    """A reference line with its text at the emptier end. Returns the room that the text takes."""
-    if y == -math.inf:
-        y = axes.get_ylim()[0]
-    else:
-        axes.axhline(y, color=RULE, lw=1.0, ls=(0, (4, 3)), zorder=1)
-    left, right = axes.get_xlim()
-    middle = axes.transData.inverted().transform(axes.transAxes.transform((0.5, 0)))[0]
-    bottom, top = axes.get_ylim()
-    near = [x for x, v in points if abs(v - y) < 0.12 * (top - bottom)]
-    at_left = sum(x <= middle for x in near) < sum(x > middle for x in near)
-    width, height = text_size(text, SMALL)
-    x0, y0 = in_points(axes, left if at_left else right, y)
-    axes.annotate(
-        text,
-        (left if at_left else right, y),
-        xytext=(4 if at_left else -4, 2),
-        textcoords="offset points",
-        ha="left" if at_left else "right",
-        va="bottom",
-        fontsize=SMALL,
-        color=PALE,
-    )
-    x0 = x0 + 4 if at_left else x0 - 4 - width
-    return Box(x0, y0 - 1, x0 + width, y0 + 2 + height)
+def _key(axes: Axes, rows: Sequence[Row]) -> bool:
+    """What the two markers mean, where both are there."""
+    if len({row.order_blind for row in rows}) < 2:
+        return False
+    sees = Line2D([], [], ls="", marker="D", ms=6.5, mfc=PALE, mec=PALE)
+    blind = Line2D([], [], ls="", marker="o", ms=7.5, mfc="white", mec=PALE, mew=1.6)
+    texts = ["sees the order of frames", "order-blind by construction"]
+    axes.legend([sees, blind], texts, loc="upper left", fontsize=SMALL, frameon=False)
+    return True
 
 
 def _point(axes: Axes, row: Row, x: float, y: float, color: str, pale: bool) -> list[Box]:
@@ -234,49 +152,35 @@ def _segments(axes: Axes, corners: Sequence[tuple[float, float]]) -> list[Box]:
     ]
 
 
-def _labels(
-    axes: Axes, rows: Sequence[Row], points: Sequence[tuple[float, float]], front: int, obstacles: list[Box]
+def _names(
+    axes: Axes,
+    rows: Sequence[tuple[Row, tuple[float, float]]],
+    obstacles: list[Box],
+    colors: Colors,
+    crowded: bool = False,
 ) -> None:
-    anchors = [in_points(axes, x, y) for x, y in points]
-    sizes = [text_size(row.label, FONT) for row in rows]
+    """Names beside their points; they join the obstacles. Crowded: none where it would cover something."""
+    anchors = [in_points(axes, *point) for _, point in rows]
+    sizes = [text_size(row.label, FONT) for row, _ in rows]
     (left, bottom), (right, top) = (in_points(axes, axes.get_xlim()[k], axes.get_ylim()[k]) for k in (0, 1))
-    boxes = place_labels(anchors, sizes, obstacles, Box(left + 2, bottom + 2, right, top + 4))
-    for i, (row, point, anchor, box) in enumerate(zip(rows, points, anchors, boxes, strict=True)):
-        center = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+    bounds = Box(left + 2, bottom + 2, right, top + 4)
+    place = place_if_free if crowded else place_labels
+    for (row, point), anchor, box in zip(
+        rows, anchors, place(anchors, sizes, obstacles, bounds), strict=True
+    ):
+        if box is None:
+            continue
+        obstacles.append(box)
         far = max(box.x0 - anchor[0], anchor[0] - box.x1, box.y0 - anchor[1], anchor[1] - box.y1) > 11
         axes.annotate(
             row.label,
             point,
-            xytext=(center[0] - anchor[0], center[1] - anchor[1]),
+            xytext=((box.x0 + box.x1) / 2 - anchor[0], (box.y0 + box.y1) / 2 - anchor[1]),
             textcoords="offset points",
             ha="center",
             va="center_baseline",
             fontsize=FONT,
-            fontweight="normal",
-            color=INK if i < front else PALE,
-            arrowprops={"arrowstyle": "-", "color": RULE, "lw": 0.7, "shrinkA": 0, "shrinkB": 5}
-            if far
-            else None,
+            color=readable(colors[row.label][0]),
+            arrowprops={"arrowstyle": "-", "color": RULE, "lw": 0.7, "shrinkB": 5} if far else None,
             zorder=5,
         )
-
-
-def _legend(axes: Axes, rows: Sequence[Row]) -> None:
-    """Only where both kinds are there: what the two markers mean."""
-    if len({row.order_blind for row in rows}) < 2:
-        return
-    marks = [
-        Line2D([], [], ls="", marker="D", ms=6.5, mfc=PALE, mec=PALE, label="sees the order of frames"),
-        Line2D(
-            [],
-            [],
-            ls="",
-            marker="o",
-            ms=7.5,
-            mfc="white",
-            mec=PALE,
-            mew=1.6,
-            label="order-blind by construction",
-        ),
-    ]
-    axes.legend(handles=marks, loc="upper left", bbox_to_anchor=(0.0, 1.0), fontsize=SMALL, frameon=False)

@@ -11,9 +11,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from petl_bench.report.cautions import Caution
 from petl_bench.report.collect import Comparison
 from petl_bench.report.columns import Column, best, used_columns
-from petl_bench.report.conditions import Caution
 from petl_bench.report.table import BLIND
 
 

@@ -10,17 +10,18 @@ from matplotlib.figure import Figure
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from petl_bench.report.cautions import cautions_of
 from petl_bench.report.collect import Comparison, compare, read_runs
-from petl_bench.report.conditions import cautions_of
 from petl_bench.report.curves import curves_of
+from petl_bench.report.figure import Colors, drawing, save
 from petl_bench.report.figure import colors as colors_of
-from petl_bench.report.figure import drawing, save
 from petl_bench.report.notes import findings, legend, not_counted
 from petl_bench.report.page import file_name, page, section
 from petl_bench.report.paper_numbers import load_paper
-from petl_bench.report.plot_classes import class_map, pair_dots
+from petl_bench.report.plot_classes import class_map
 from petl_bench.report.plot_curves import training_curves
-from petl_bench.report.plot_tradeoff import COMPUTE, PARAMETERS, Colors, tradeoff
+from petl_bench.report.plot_pairs import pair_dots
+from petl_bench.report.plot_tradeoff import COMPUTE, PARAMETERS, tradeoff
 from petl_bench.report.table import (
     comparison_csv,
     comparison_latex,
@@ -46,7 +47,6 @@ class Report:
         for table in self.tables:
             yield table
             yield Text("")
-        yield Text(f"{len(self.files)} files in {self.folder}; start with {self.folder / 'report.md'}")
 
 
 def render_report(results: Path, out: Path, suite: str, paper: Path | None = None) -> Report:
@@ -79,7 +79,8 @@ def render_report(results: Path, out: Path, suite: str, paper: Path | None = Non
         shown = {path.name: says for path, says in pictures.items() if path.suffix == ".png"}
         sections.append(section(comparison, cautions, shown, [path.name for path in written]))
         # the first picture's title is the data set's result in a sentence
-        contents[comparison.dataset] = next(iter(shown.values()), "").removeprefix(f"{comparison.dataset}: ")
+        result = next(iter(shown.values()), "no finished run").removeprefix(f"{comparison.dataset}: ")
+        contents[comparison.dataset] = result + (" (read the warnings)" if cautions else "")
         left_out = (f"not in the table: {line}" for line in not_counted(comparison))
         tables.append(TerminalTable(suite, comparison, cautions, (*findings(comparison), *left_out)))
         warnings += [f"{comparison.dataset}: {c.headline}: {line}" for c in cautions for line in c.lines]

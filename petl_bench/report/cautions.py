@@ -1,0 +1,126 @@
+"""What keeps the rows of a table from being comparable, and between which rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from petl_bench.report.collect import Comparison, Row, Run
+from petl_bench.report.conditions import (
+    backbone,
+    clips_text,
+    code,
+    data,
+    flat,
+    machine,
+    numerics,
+    recipe,
+    text_of,
+)
+
+Reader = Callable[[Run], Mapping[str, Any]]
+Seeds = dict[str, list[int]]  # label -> seeds
+
+
+@dataclass(frozen=True)
+class Caution:
+    """What is wrong (a headline), and each difference as one line of text."""
+
+    headline: str
+    lines: tuple[str, ...]
+
+
+def cautions_of(comparison: Comparison) -> list[Caution]:
+    """Everything that a reader must know before comparing rows of the table."""
+    rows = comparison.rows
+    found = {
+        "Accuracies are not comparable": _all(rows, recipe, data, backbone, numerics),
+        "Times and memory are not comparable": _all(rows, machine),
+        "Not made by one version of the code": _all(rows, code),
+        "Seeds of one row were not run alike": [
+            f"{row.label}: {line}" for row in rows for line in differences([row], _own)
+        ],
+        "Clips were left out": _lost_clips(rows),
+        # fair is the same grid for every row, or no search for any
+        "Learning rates were not chosen alike": differences(rows, _grid),
+    }
+    return [Caution(headline, tuple(lines)) for headline, lines in found.items() if lines]
+
+
+def differences(rows: Sequence[Row], read: Reader) -> list[str]:
+    """One line for each condition that has more than one value: `recipe.epochs: 30 in prompt; 8 in full`."""
+    values: dict[str, dict[str, Seeds]] = {}  # condition -> value -> who
+    for run in (run for row in rows for run in row.runs):
+        for condition, value in read(run).items():
+            who = values.setdefault(condition, {}).setdefault(text_of(value), {})
+            who.setdefault(run.record.label, []).append(run.record.seed)
+    sizes = {row.label: row.n for row in rows}
+    lines = []
+    for condition, by_value in values.items():
+        silent = _others(rows, by_value)
+        if silent:
+            by_value["not recorded"] = silent
+        if len(by_value) > 1:
+            lines.append(f"{condition}: {_values(by_value, sizes)}")
+    return lines
+
+
+def _all(rows: Sequence[Row], *readers: Reader) -> list[str]:
+    return [line for read in readers for line in differences(rows, read)]
+
+
+def _own(run: Run) -> Mapping[str, Any]:
+    settings = flat({"settings": run.setting("method", "settings")})
+    return {"method": run.record.method, "learning rate": run.learning_rate, **settings}
+
+
+def _grid(run: Run) -> Mapping[str, Any]:
+    return {"grid": sorted(run.record.selection.grid) if run.record.selection else "none"}
+
+
+def _lost_clips(rows: Sequence[Row]) -> list[str]:
+    lost: dict[str, Seeds] = {}
+    for run in (run for row in rows for run in row.runs):
+        for split, clips in (run.record.provenance.clips if run.record.provenance else {}).items():
+            if clips.skipped or clips.unreadable:
+                who = lost.setdefault(f"{split} {clips_text(clips)}", {})
+                who.setdefault(run.record.label, []).append(run.record.seed)
+    sizes = {row.label: row.n for row in rows}
+    return [
+        f"{text} in {'all rows' if _runs(who) == sum(sizes.values()) else _who(who, sizes)}"
+        for text, who in lost.items()
+    ]
+
+
+def _others(rows: Sequence[Row], by_value: Mapping[str, Seeds]) -> Seeds:
+    """The runs that do not know the condition."""
+    have = {(label, seed) for who in by_value.values() for label, seeds in who.items() for seed in seeds}
+    out: Seeds = {}
+    for run in (run for row in rows for run in row.runs):
+        if (run.record.label, run.record.seed) not in have:
+            out.setdefault(run.record.label, []).append(run.record.seed)
+    return out
+
+
+def _values(by_value: Mapping[str, Seeds], sizes: Mapping[str, int]) -> str:
+    """`30 in prompt; 8 in all others`: the most frequent value last, its rows named only where they are few."""
+    order = sorted(by_value, key=lambda value: _runs(by_value[value]))
+    parts = [f"{value} in {_who(by_value[value], sizes)}" for value in order[:-1]]
+    usual = by_value[order[-1]]
+    return "; ".join([*parts, f"{order[-1]} in {'all others' if len(usual) > 2 else _who(usual, sizes)}"])
+
+
+def _who(who: Seeds, sizes: Mapping[str, int], most: int = 5) -> str:
+    """`full, prompt (seed 2)`: seeds are named where not all of the row's are meant."""
+    names = [
+        f"{label} (seed {', '.join(map(str, sorted(seeds)))})" if len(seeds) < sizes[label] else label
+        for label, seeds in who.items()
+    ]
+    return (
+        ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
+    )
+
+
+def _runs(who: Seeds) -> int:
+    return sum(map(len, who.values()))
