@@ -45,6 +45,7 @@ _STYLE: dict[Any, object] = {
     "axes.grid": True,
     "grid.color": "#ececec",
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a label may hold a dollar
     "svg.hashsalt": "petl-bench",
 }
 

@@ -36,16 +36,15 @@ def percent(value: Measure | None) -> str:
 
 
 def digits(value: float | None) -> str:
-    """Three significant digits without an exponent: `0.0123`, `4.56`, `152`, `1821`."""
+    """Three significant digits, or all before the point: `0.0123`, `4.56`, `152`, `1821`."""
     if value is None:
         return NO_DATA
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    decimals = 2 - math.floor(math.log10(abs(value)))
-    rounded = round(value, decimals)
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
     # rounding may add a digit: 9.996 -> 10.0
-    decimals = 2 - math.floor(math.log10(abs(rounded)))
-    return f"{rounded:.{max(0, decimals)}f}"
+    decimals = max(0, 2 - math.floor(math.log10(abs(round(value, decimals) or 1.0))))
+    return f"{value:.{decimals}f}"
 
 
 def count(value: float | None) -> str:

@@ -62,9 +62,14 @@ def tradeoff(comparison: Comparison, price: Price, colors: Colors) -> Figure:
     for i, row in enumerate(rows):
         obstacles += _point(axes, row, *points[i], colors[row.label][0], pale=i not in front)
     obstacles += _segments(axes, steps)
-    _names(axes, [(rows[i], points[i]) for i in front], obstacles, colors)
-    pale = [(rows[i], points[i]) for i in range(len(rows)) if i not in front]
-    _names(axes, pale, obstacles, colors, crowded=len(rows) > MOST_NAMES)
+    # the front's names choose their places first
+    ahead = [(rows[i], points[i]) for i in front]
+    behind = [(rows[i], points[i]) for i in range(len(rows)) if i not in front]
+    if len(rows) <= MOST_NAMES:
+        _names(axes, [*ahead, *behind], obstacles, colors)
+    else:
+        _names(axes, ahead, obstacles, colors)
+        _names(axes, behind, obstacles, colors, crowded=True)
     return figure
 
 

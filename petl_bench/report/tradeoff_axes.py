@@ -56,10 +56,10 @@ def cost_axis(axes: Axes, values: Sequence[float], price: Price) -> None:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """The coarsest of decades, 1-2-5 and 1..9 that gives at least three ticks."""
+    """The coarsest steps within a decade that give at least three ticks."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks: list[float] = []
-    for steps in ((1,), (1, 2, 5), range(1, 10)):
+    for steps in ((1,), (1, 2, 5), (1, 2, 3, 5, 7), range(1, 10)):
         ticks = [t for k in exponents for m in steps if low <= (t := m * 10.0**k) <= high]
         if len(ticks) >= 3:
             break
@@ -96,8 +96,9 @@ def accuracy_axis(axes: Axes, comparison: Comparison, rows: Sequence[Row]) -> li
             below.append(text)
     if below:
         found.append(Reference(None, f"below this axis: {', '.join(below)}"))
-    margin = 0.07 * max(high - low, 2.0)
-    axes.set_ylim(max(low - margin, -2.0), high + margin)
+    # less than ten points of accuracy are never blown up to the whole height
+    margin = max(0.07 * (high - low), (10.0 - (high - low)) / 2, 0.0)
+    axes.set_ylim(max(low - margin, -2.0), min(high + margin, 104.0))
     return found
 
 
