@@ -63,7 +63,7 @@ def resized_crop(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def test_views(frames: Tensor, size: int, spatial: int) -> Tensor:
+def spatial_views(frames: Tensor, size: int, spatial: int) -> Tensor:
     """The spatial test views: short side to `size`, then one centre crop or three along the long side.
 
     Args:

@@ -149,8 +149,9 @@ def _read_list(config: DatasetConfig, source: ListSource, root: Path) -> Listed:
                     f"{file}, line {number}: expected `path label` with a label of 0..{config.classes - 1} "
                     f"(dataset.classes is {config.classes}), found {line.strip()!r}."
                 )
-            path = path.strip()
-            clips.append(Clip(videos / path, int(label), path))
+            full = videos / path.strip()
+            relative = full.relative_to(videos) if full.is_relative_to(videos) else full
+            clips.append(Clip(full, int(label), relative.as_posix()))
         splits.append(tuple(clips))
     return Listed(tuple(str(label) for label in range(config.classes)), *splits)
 

@@ -8,7 +8,6 @@ loaded before change nothing, and a resumed run sees the clips that it would hav
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,10 +18,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from petl_bench.config import DatasetConfig
-from petl_bench.data.augment import test_views, train_view
+from petl_bench.data.augment import spatial_views, train_view
+from petl_bench.data.children import become_child, children_deaf_to_interrupts, one_thread
 from petl_bench.data.decode import DecodeError, decoder_name, open_video, silence_decoders
 from petl_bench.data.manifest import Manifest
-from petl_bench.data.sampling import test_indices, train_indices
+from petl_bench.data.sampling import train_indices, view_indices
 
 TimeOrder = Literal["kept", "reversed", "shuffled"]
 Key = tuple[int, int]  # epoch, position in the manifest
@@ -92,7 +92,7 @@ class ClipReader(Dataset[Batch]):
             if self.train:
                 wanted = train_indices(video.frame_count, sampling, rng)[None]
             else:
-                wanted = test_indices(video.frame_count, sampling, views.temporal)
+                wanted = view_indices(video.frame_count, sampling, views.temporal)
             unique, places = np.unique(
                 wanted, return_inverse=True
             )  # a frame of several views is decoded once
@@ -106,7 +106,7 @@ class ClipReader(Dataset[Batch]):
             places = np.stack([shuffle.permutation(row) for row in places])
         if self.train:
             return train_view(frames, self.config.augment, self.size, rng)[places[0].copy()]
-        cropped = test_views(frames, self.size, views.spatial)  # (spatial, unique, 3, S, S)
+        cropped = spatial_views(frames, self.size, views.spatial)  # (spatial, unique, 3, S, S)
         return torch.stack([crop[row.copy()] for row in places for crop in cropped])
 
 
@@ -208,7 +208,8 @@ class Loader:
         self._check(turn)
         if self._workers is not None and batches:
             self._plan.batches = batches
-            self._batches = iter(self._workers)
+            with children_deaf_to_interrupts():
+                self._batches = iter(self._workers)
         elif batches:
             self._batches = (self._read_here(keys) for keys in batches)
         for _ in batches:
@@ -216,12 +217,8 @@ class Loader:
             yield next(self._batches)
 
     def _read_here(self, keys: list[Key]) -> Batch:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # frames are so small that threads cost more than they bring: 5x, measured
-        try:
+        with one_thread():
             batch = self._reader.__getitems__(keys)
-        finally:
-            torch.set_num_threads(threads)
         return batch.pin_memory() if self._pin_memory else batch
 
     def _check(self, turn: int) -> None:
@@ -245,7 +242,5 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _start_worker(worker: int) -> None:
-    """Set up a worker: one thread, and deaf to Ctrl-C, which the main process hears and ends them all."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
+    become_child()
     silence_decoders()

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from petl_bench import synth
 from petl_bench.config import SynthSource
+from petl_bench.data.children import become_child, children_deaf_to_interrupts, one_thread
 from petl_bench.data.encode import ENCODING, write_video
 from petl_bench.data.locking import locked
 from petl_bench.data.manifest import Clip
@@ -38,7 +35,7 @@ Labels = dict[Place, int]
 SPLITS: tuple[Split, Split] = ("train", "test")
 
 CHUNK = 16  # clips of one task of a rendering process: short enough for a quick end on Ctrl-C
-ALONE = 2 * CHUNK  # so few clips are rendered here: starting processes would take longer
+ALONE = 8 * CHUNK  # so few clips are rendered here: starting processes would take longer
 NOTE_SECONDS = 2.0  # between two writes of labels.json, the work that a kill can lose
 BYTES_PER_CLIP = 16_000  # at 64 x 64 pixels and 24 frames, measured
 
@@ -160,11 +157,14 @@ def _render_all(rendering: Rendering, todo: list[Place]) -> Iterator[Labels]:
     workers = min(cores(), len(chunks))
     if workers < 2 or len(todo) <= ALONE:
         for chunk in chunks:
-            yield _render_chunk(rendering, chunk)
+            with one_thread():
+                made = _render_chunk(rendering, chunk)
+            yield made
         return
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_renderer)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=become_child)
     try:
-        pending: list[Future[Labels]] = [pool.submit(_render_chunk, rendering, chunk) for chunk in chunks]
+        with children_deaf_to_interrupts():
+            pending: list[Future[Labels]] = [pool.submit(_render_chunk, rendering, chunk) for chunk in chunks]
         for future in as_completed(pending):
             yield future.result()
     except BrokenProcessPool:
@@ -179,21 +179,6 @@ def _render_chunk(rendering: Rendering, chunk: list[Place]) -> Labels:
     return {place: rendering.render(place) for place in chunk}
 
 
-def _start_renderer() -> None:
-    """Set up a rendering process: one thread, deaf to Ctrl-C (its parent ends it), dead with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    parent = parent_process()
-    if parent is not None:
-        sentinel = parent.sentinel
-
-        def end_with_parent() -> None:
-            connection.wait([sentinel])
-            os._exit(1)
-
-        threading.Thread(target=end_with_parent, daemon=True).start()
-
-
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -203,5 +188,5 @@ def _whole_files(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.stat().st_size > 0}
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return set()

@@ -36,7 +36,7 @@ def train_indices(length: int, sampling: Sampling, rng: np.random.Generator) -> 
     return np.minimum(start + np.arange(T) * sampling.stride, length - 1).astype(np.int64)
 
 
-def test_indices(length: int, sampling: Sampling, temporal: int) -> Indices:
+def view_indices(length: int, sampling: Sampling, temporal: int) -> Indices:
     """Frames of the temporal test views of a video.
 
     segments: the video is cut into `frames x temporal` equal parts; a view takes every `temporal`-th centre.

@@ -1,0 +1,108 @@
+"""Frame indices against plain loops, for videos of every length from one frame up."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+import pytest
+
+from petl_bench.config import Sampling
+from petl_bench.data import sampling
+
+LENGTHS = [*range(1, 50), 64, 97, 300]
+SEGMENTS = [Sampling(frames=T) for T in (1, 3, 4, 8, 16)]
+DENSE = [Sampling(frames=T, mode="dense", stride=s) for T, s in ((8, 16), (8, 2), (5, 1), (1, 4))]
+
+
+def _half_down(x: Fraction) -> int:
+    return ceil(x - Fraction(1, 2))
+
+
+def _naive_centres(length: int, parts: int) -> list[int]:
+    """Part k covers the time [k, k + 1) x length / parts; frame i stands at time i + 1/2."""
+    out: list[int | None] = [None] * parts
+    for k in range((parts + 1) // 2):
+        middle = (Fraction(k) + Fraction(1, 2)) * length / parts
+        frame = min(max(_half_down(middle - Fraction(1, 2)), 0), length - 1)
+        out[parts - 1 - k] = length - 1 - frame
+        out[k] = frame
+    return [i for i in out if i is not None]
+
+
+@pytest.mark.parametrize("config", SEGMENTS, ids=str)
+@pytest.mark.parametrize("temporal", [1, 2, 3])
+def test_segment_views_against_a_loop(config: Sampling, temporal: int) -> None:
+    for length in LENGTHS:
+        expected = _naive_centres(length, config.frames * temporal)
+        views = sampling.view_indices(length, config, temporal)
+        assert views.tolist() == [expected[v::temporal] for v in range(temporal)], length
+
+
+@pytest.mark.parametrize("config", DENSE, ids=str)
+@pytest.mark.parametrize("temporal", [1, 2, 3, 5])
+def test_dense_views_against_a_loop(config: Sampling, temporal: int) -> None:
+    for length in LENGTHS:
+        room = max(0, length - ((config.frames - 1) * config.stride + 1))
+        starts: list[int] = [0] * temporal
+        for v in range((temporal + 1) // 2):
+            share = Fraction(v, temporal - 1) if temporal > 1 else Fraction(1, 2)
+            starts[temporal - 1 - v] = room - _half_down(share * room)
+            starts[v] = _half_down(share * room)
+        expected = [[min(s + i * config.stride, length - 1) for i in range(config.frames)] for s in starts]
+        assert sampling.view_indices(length, config, temporal).tolist() == expected, length
+
+
+def test_the_default_protocol_is_symmetric_in_time() -> None:
+    """The exact 50 % ceiling of order-blind methods needs i and 23 - i chosen together."""
+    (view,) = sampling.view_indices(24, Sampling(frames=8), 1)
+    assert view.tolist() == [1, 4, 7, 10, 13, 16, 19, 22]
+    assert (23 - view[::-1]).tolist() == view.tolist()
+
+
+@pytest.mark.parametrize("temporal", [1, 2, 3])
+def test_views_of_a_reversed_video_are_the_views_reversed(temporal: int) -> None:
+    for config in SEGMENTS:
+        for length in LENGTHS:
+            if config.frames * temporal % 2 and length % 2 == 0:
+                continue  # an even number of frames has no middle one
+            views = sampling.view_indices(length, config, temporal)
+            assert np.array_equal(length - 1 - views[::-1, ::-1], views)
+
+
+@pytest.mark.parametrize("config", SEGMENTS, ids=str)
+def test_training_takes_a_frame_of_each_part(config: Sampling) -> None:
+    T = config.frames
+    for length in LENGTHS:
+        for draw in range(20):
+            indices = sampling.train_indices(length, config, np.random.default_rng(draw))
+            assert indices.shape == (T,)
+            for i, index in enumerate(indices.tolist()):
+                # frame `index` covers [index, index + 1), which must meet part i
+                assert index + 1 > Fraction(i * length, T) and index < Fraction((i + 1) * length, T), length
+
+
+def test_training_segments_are_uniform() -> None:
+    """24 frames, 8 parts of 3: each frame is drawn in a third of the clips (6 sigma of 3000 draws: 0.052)."""
+    rng = np.random.default_rng(0)
+    draws = np.stack([sampling.train_indices(24, Sampling(frames=8), rng) for _ in range(3000)])
+    share = np.stack([(draws == frame).mean(0) for frame in range(24)], 1)  # (part, frame)
+    for part in range(8):
+        assert abs(share[part, 3 * part : 3 * part + 3] - 1 / 3).max() < 0.052
+        assert share[part].sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("config", DENSE, ids=str)
+def test_dense_training_runs_start_everywhere(config: Sampling) -> None:
+    steps = np.arange(config.frames) * config.stride
+    for length in LENGTHS:
+        room = max(0, length - steps[-1] - 1)
+        starts = set()
+        for draw in range(400 if room < 30 else 40):
+            indices = sampling.train_indices(length, config, np.random.default_rng(draw))
+            assert np.array_equal(indices, np.minimum(indices[0] + steps, length - 1))
+            starts.add(int(indices[0]))
+        assert min(starts) >= 0 and max(starts) <= room
+        if room < 30:
+            assert starts == set(range(room + 1))
