@@ -16,7 +16,14 @@ from petl_bench.pretrain.captions import caption_tokens
 from petl_bench.pretrain.config import PretrainConfig
 from petl_bench.pretrain.model import build_clip, new_clip, parameter_groups, sincos_2d
 from petl_bench.pretrain.run import main
-from petl_bench.pretrain.stills import Stills, draw_stills, sample_stills, visible_share
+from petl_bench.pretrain.stills import (
+    ATTRIBUTES,
+    TELLING,
+    Stills,
+    draw_stills,
+    sample_stills,
+    visible_share,
+)
 from petl_bench.pretrain.train import clip_loss, learning_rate, stream
 from petl_bench.pretrain.vocabulary import (
     COLUMNS,
@@ -168,13 +175,43 @@ def test_encode_is_the_inverse_of_decode() -> None:
         encode("a " * CONTEXT)
 
 
-def test_groups_share_background_and_colours_and_nothing_else() -> None:
-    stills, _ = some_stills(64, group=8, group_share=0.5)
-    grouped = stills.colour_name[:32].reshape(4, 8, 2)
-    assert torch.all(grouped == grouped[:, :1])
-    assert torch.all(stills.background_name[:32].reshape(4, 8) == stills.background_name[:32:8, None])
-    assert len(stills.scene.shape[:8].unique(dim=0)) > 3
-    assert len(stills.colour_name[32:40].unique(dim=0)) > 3
+def test_stills_of_a_group_are_alike_but_not_the_same() -> None:
+    groups = 400
+    stills, _ = some_stills(groups * 8, group=8, shared=0.5)
+    scene = stills.scene
+    values = {
+        "shapes": scene.shape,
+        "places": scene.centre.flatten(1),
+        "angles": scene.angle,
+        "background": stills.background_name[:, None],
+        "colours": stills.colour_name,
+        "sizes": scene.radius,
+        "panels": stills.panels[:, None],
+    }
+    assert set(values) == set(ATTRIBUTES)
+    same = {}
+    for name, value in values.items():
+        grouped = value.reshape(groups, 8, -1)
+        same[name] = (grouped == grouped[:, :1]).all(2).all(1)
+    for name in ("background", "colours", "sizes"):
+        assert same[name].float().mean() == pytest.approx(0.5, abs=0.1)
+    for name in TELLING:  # left free in a third of the groups besides
+        assert same[name].float().mean() == pytest.approx(1 / 3, abs=0.1)
+    assert not torch.stack([same[name] for name in TELLING]).all(0).any()
+
+    stills, _ = some_stills(groups * 8, group=8, shared=0.0)
+    assert (stills.colour_name[::8] == stills.colour_name[1::8]).all(1).float().mean() < 0.05
+
+
+def test_some_captions_tell_of_one_object() -> None:
+    stills, generator = some_stills(3000)
+    tokens = caption_tokens(stills, generator, keep=1.0, single=0.3)
+    shapes = sum((tokens == encode(name)[1]).sum(1) for name in (*palette.SHAPES, "thing"))
+    assert isinstance(shapes, torch.Tensor)
+    assert set(shapes.tolist()) == {1, 2}
+    assert (shapes == 1).float().mean() == pytest.approx(0.3, abs=0.03)
+    links = sum((tokens == encode(name)[1]).sum(1) for name in RELATIONS)
+    assert torch.equal(links, shapes - 1)
 
 
 def test_stills_differ_in_what_frames_differ_in() -> None:

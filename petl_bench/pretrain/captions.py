@@ -81,13 +81,16 @@ def relation(stills: Stills) -> torch.Tensor:
     return torch.round(torch.atan2(way[:, 1], way[:, 0]) / (torch.pi / 2)).long() % 4
 
 
-def caption_tokens(stills: Stills, generator: torch.Generator, *, keep: float = 0.8) -> torch.Tensor:
+def caption_tokens(
+    stills: Stills, generator: torch.Generator, *, keep: float = 0.8, single: float = 0.0
+) -> torch.Tensor:
     """Captions with words left out at random.
 
     Args:
         stills: N stills.
         generator: decides the templates and the words that are left out; on the device of the stills.
         keep: chance that an attribute is named.
+        single: share of the captions that tell of one of the two objects only.
 
     Returns:
         int64 (N, CONTEXT): <start>, words, <end>, <pad>...
@@ -156,7 +159,11 @@ def caption_tokens(stills: Stills, generator: torch.Generator, *, keep: float = 
     def phrase(parts: list[torch.Tensor]) -> torch.Tensor:
         return torch.stack(parts + [blank] * (width - len(parts)), -1)
 
-    phrases = torch.stack([objects[:, 0], phrase(between), objects[:, 1], phrase(ground), phrase(front)], 1)
+    # some captions tell of one object alone: its place and shape are then learned before any relation is
+    alone = (torch.rand(N, generator=generator, device=device) < single)[:, None]
+    second = torch.where(alone, PAD, objects[:, 1])
+    relating = torch.where(alone, PAD, phrase(between))
+    phrases = torch.stack([objects[:, 0], relating, second, phrase(ground), phrase(front)], 1)
     template = torch.randint(len(_ORDERS), (N,), generator=generator, device=device)
     ordered = phrases.gather(1, _orders(device)[template][..., None].expand(N, _PHRASES, width))
     return _closed_up(ordered.flatten(1))

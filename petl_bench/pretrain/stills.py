@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 
@@ -10,7 +11,9 @@ from petl_bench.synth import palette
 from petl_bench.synth.renderer import render
 from petl_bench.synth.scene import Scene, colours, covering_panel, curtain_panels, direction
 
-TURN = 2 * torch.pi
+TURN: Final = 2 * torch.pi
+TELLING: Final = ("shapes", "places", "angles")
+ATTRIBUTES: Final = (*TELLING, "background", "colours", "sizes", "panels")
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,14 @@ class Stills:
         return self.scene.radius.argmax(1)
 
 
-def sample_stills(
-    generator: torch.Generator, count: int, *, group: int = 1, group_share: float = 0.0
-) -> Stills:
+def sample_stills(generator: torch.Generator, count: int, *, group: int = 1, shared: float = 0.0) -> Stills:
     """Draw stills on the generator's device.
 
     Args:
         generator: decides everything.
         count: N.
-        group: stills of a group share background and colours, so that captions of the group can only be
-            told apart by shapes, sizes, places and orientations (hard negatives).
-        group_share: share of the stills that stand in groups.
+        group: stills of a group are alike (hard negatives): they share some of `ATTRIBUTES`.
+        shared: chance that a group shares an attribute. Each group differs in one of `TELLING` at least.
     """
     device = generator.device
 
@@ -61,28 +61,35 @@ def sample_stills(
         return torch.randint(n, (count, *shape), generator=generator, device=device)
 
     row = torch.arange(count, device=device)
-    leader = torch.where(row < int(group_share * count), row - row % group, row)
+    leader = row - row % group
+    alike = uniform(0, 1, len(ATTRIBUTES)) < shared
+    alike = alike.scatter(1, choice(len(TELLING), 1), False)[leader]
 
-    background = choice(len(palette.BACKGROUNDS))[leader]
+    def common(attribute: str, value: torch.Tensor) -> torch.Tensor:
+        """Per still, or from the first still of its group where the group shares the attribute."""
+        return value[torch.where(alike[:, ATTRIBUTES.index(attribute)], leader, row)]
+
+    background = common("background", choice(len(palette.BACKGROUNDS)))
     ground = colours("backgrounds", device)[background]
     ends = torch.stack([ground, ground + uniform(-0.12, 0.12, 1)], 1) + uniform(-0.04, 0.04, 2, 3)
     waves = torch.cat([uniform(-8, 8, 3, 2), uniform(0, TURN, 3, 1), uniform(0.0, 0.035, 3, 1)], -1)
-    name = choice(len(palette.COLOURS), 2)[leader]
+    name = common("colours", choice(len(palette.COLOURS), 2))
     jitter = uniform(-palette.COLOUR_JITTER, palette.COLOUR_JITTER, 2, 3)
 
     large = uniform(0.20, 0.52)
     small = (large * uniform(0.45, 0.92)).clamp(min=0.13)
     first_is_large = (choice(2) == 1)[:, None]
     radius = torch.where(first_is_large, torch.stack([large, small], 1), torch.stack([small, large], 1))
+    radius = common("sizes", radius)
     first = uniform(-0.85, 0.85, 2)
     spots = uniform(-0.85, 0.85, 4, 2)
     # mostly apart, at times close: one to four candidates, the farthest is taken
     allowed = torch.arange(4, device=device) <= choice(4)[:, None]
     away = torch.where(allowed, (spots - first[:, None]).norm(dim=-1), -1.0).argmax(1)
-    centre = torch.stack([first, spots[row, away]], 1)
+    centre = common("places", torch.stack([first, spots[row, away]], 1))
     opacity = torch.where(uniform(0, 1, 2) < 0.1, uniform(0.1, 0.9, 2), 1.0)
 
-    chance = uniform(0, 1)
+    chance = common("panels", uniform(0, 1))
     panels = (chance < 0.4).long() + (chance < 0.2).long()
     target = choice(2)
     at, size = centre[row, target], radius[row, target]
@@ -98,11 +105,11 @@ def sample_stills(
         ground=ends.clamp(0, 1),
         gradient=direction(uniform(0, TURN)),
         waves=waves,
-        shape=choice(len(palette.SHAPES), 2),
+        shape=common("shapes", choice(len(palette.SHAPES), 2)),
         colour=(colours("objects", device)[name] + jitter).clamp(0, 1),
         centre=centre,
         radius=radius,
-        angle=uniform(0, TURN, 2),
+        angle=common("angles", uniform(0, TURN, 2)),
         opacity=opacity,
         panel_centre=torch.where(two[..., None], drawn, slid),
         panel_half=torch.where(two, square, half)[:, None].repeat(1, 2, 1),

@@ -123,10 +123,8 @@ def pretrain(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, state.step)
         generator = stream(place, config.seed, "train", state.step)
-        stills = sample_stills(
-            generator, config.batch_size, group=config.group, group_share=config.group_share
-        )
-        tokens = caption_tokens(stills, generator, keep=config.keep)
+        stills = sample_stills(generator, config.batch_size, group=config.group, shared=config.shared)
+        tokens = caption_tokens(stills, generator, keep=config.keep, single=config.single)
         pixels = normalised(draw_stills(stills, config.image.image_size, generator), config)
         with autocast:
             image, text, scale = forward(pixels, tokens)
