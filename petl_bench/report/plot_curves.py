@@ -105,7 +105,9 @@ def _lines(axes: Axes, curves: Mapping[str, Curve], colors: Colors) -> None:
         color, dash = colors[label]
         mean = [v.mean for v in curve.values]
         marker = "o" if len(mean) == 1 else ""
-        axes.plot(curve.epochs, mean, color=color, ls=dash, lw=1.7, marker=marker, zorder=3)
+        axes.plot(
+            curve.epochs, mean, color=color, ls=dash, lw=1.7, marker=marker, zorder=3, clip_on=not marker
+        )
         if len(curves) <= _MOST_BANDS and any(v.std for v in curve.values):
             low = [v.mean - (v.std or 0) for v in curve.values]
             high = [v.mean + (v.std or 0) for v in curve.values]

@@ -15,6 +15,7 @@ from petl_bench.report.figure import (
     INK,
     RULE,
     SMALL,
+    WIDTH,
     Colors,
     new_figure,
     settle,
@@ -24,7 +25,7 @@ from petl_bench.report.figure import (
 )
 
 MOST_PANELS = 12
-_ROOM = 430.0  # points that are left for the panels beside the names of the pairs
+_NARROWEST = 105.0  # of a panel, points
 
 
 def pair_dots(comparison: Comparison, colors: Colors) -> Figure | None:
@@ -37,15 +38,16 @@ def pair_dots(comparison: Comparison, colors: Colors) -> Figure | None:
     # long names stand in two lines
     broken = max(map(len, pairs)) > 24
     names = [pair.replace("/", " /\n" if broken else " / ") for pair in pairs]
-    longest = max(text_size(row.label, FONT)[0] for row in rows)
-    across = min(4 if longest < _ROOM / 4 else 3, len(rows))
+    room = WIDTH * 72 - 30 - max(text_size(line, SMALL)[0] for name in names for line in name.split("\n"))
+    widest = max(_NARROWEST, *(text_size(row.label, FONT)[0] + 10 for row in rows))
+    across = max(1, min(4, len(rows), int(room / widest)))
     down = math.ceil(len(rows) / across)
     figure = new_figure(1.5 + down * (0.45 + (0.36 if broken else 0.21) * len(pairs)))
     title(figure, _headline(comparison.dataset, every), _how(every))
     panels = list(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
     for panel, row in zip(panels, rows, strict=False):
         _dots(panel, row, pairs, colors[row.label][0])
-        panel.set_title(shorten(row.label, _ROOM / across, FONT), fontsize=FONT, loc="left", color=INK, pad=4)
+        panel.set_title(shorten(row.label, room / across, FONT), fontsize=FONT, loc="left", color=INK, pad=4)
         panel.set_yticks(range(len(pairs)), names, color=INK, fontsize=SMALL)
     for panel in panels[len(rows) :]:
         panel.set_visible(False)
@@ -87,6 +89,9 @@ def _headline(dataset: str, rows: Sequence[Row]) -> str:
         return f"{dataset}: accuracy within pairs of time-reversed classes"
     best, first = max(scored, key=lambda pair: pair[0])
     text = f"{dataset}: {first.label} tells a clip from its reversal best ({best:.1f} % within pairs)"
+    clips = first.runs[0].metrics.n_test
+    if best <= 50 + 100 / clips**0.5:  # two standard errors of a coin
+        return f"{dataset}: no method tells a clip from its reversal (at most {best:.1f} % within pairs)"
     if len(rows) == 1:
         text = f"{dataset}: {first.label} tells {best:.1f} % of the clips from their reversal"
     blind = [mean for mean, row in scored if row.order_blind]

@@ -49,16 +49,13 @@ def tradeoff(comparison: Comparison, price: Price, colors: Colors) -> Figure:
     axes.set_ylabel("test top-1, %")
     cost_axis(axes, [x for x, _ in points], price)
     references = accuracy_axis(axes, comparison, rows)
-    key = _key(axes, rows)
+    _key(axes, rows)
     settle(figure)
 
     steps = _steps(axes, [points[i] for i in front])
     xs, ys = zip(*steps, strict=True)
     axes.plot(xs, ys, color=RULE, lw=1.4, zorder=2, solid_joinstyle="round")
-    obstacles = [draw_reference(axes, line, points) for line in references]
-    if key:
-        box = axes.get_legend().get_window_extent()  # type: ignore[union-attr]
-        obstacles.append(Box(*(v * 72 / figure.dpi for v in (box.x0, box.y0, box.x1, box.y1))))
+    obstacles = [box for line in references for box in draw_reference(axes, line, points)]
     for i, row in enumerate(rows):
         obstacles += _point(axes, row, *points[i], colors[row.label][0], pale=i not in front)
     obstacles += _segments(axes, steps)
@@ -107,15 +104,25 @@ def _how(rows: Sequence[Row]) -> str:
     return text
 
 
-def _key(axes: Axes, rows: Sequence[Row]) -> bool:
-    """What the two markers mean, where both are there."""
+def _key(axes: Axes, rows: Sequence[Row]) -> None:
+    """What the two markers mean, above the axes, where both are there."""
     if len({row.order_blind for row in rows}) < 2:
-        return False
+        return
     sees = Line2D([], [], ls="", marker="D", ms=6.5, mfc=PALE, mec=PALE)
     blind = Line2D([], [], ls="", marker="o", ms=7.5, mfc="white", mec=PALE, mew=1.6)
     texts = ["sees the order of frames", "order-blind by construction"]
-    axes.legend([sees, blind], texts, loc="upper left", fontsize=SMALL, frameon=False)
-    return True
+    axes.legend(
+        [sees, blind],
+        texts,
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=2,
+        borderpad=0.2,
+        borderaxespad=0.3,
+        handletextpad=0.2,
+        fontsize=SMALL,
+        frameon=False,
+    )
 
 
 def _point(axes: Axes, row: Row, x: float, y: float, color: str, pale: bool) -> list[Box]:

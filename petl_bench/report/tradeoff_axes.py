@@ -102,11 +102,11 @@ def accuracy_axis(axes: Axes, comparison: Comparison, rows: Sequence[Row]) -> li
     return found
 
 
-def draw_reference(axes: Axes, line: Reference, points: Sequence[tuple[float, float]]) -> Box:
+def draw_reference(axes: Axes, line: Reference, points: Sequence[tuple[float, float]]) -> list[Box]:
     """A reference line with its text at the emptier end. The layout must be settled.
 
     Returns:
-        the room that the text takes.
+        the room that the text and the line take.
     """
     bottom, top = axes.get_ylim()
     y = bottom if line.top1 is None else line.top1
@@ -130,4 +130,7 @@ def draw_reference(axes: Axes, line: Reference, points: Sequence[tuple[float, fl
     )
     x0, y0 = in_points(axes, end, y)
     x0 = x0 + 4 if at_left else x0 - 4 - width
-    return Box(x0, y0 - 1, x0 + width, y0 + 2 + height)
+    taken = [Box(x0, y0 - 1, x0 + width, y0 + 2 + height)]
+    if line.top1 is not None:
+        taken.append(Box(in_points(axes, left, y)[0], y0 - 1, in_points(axes, right, y)[0], y0 + 1))
+    return taken
