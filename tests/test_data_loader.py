@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +310,8 @@ def running(manifest: Manifest, tmp_path: Path) -> Iterator[subprocess.Popen[str
         start_new_session=True,
     )
     yield process
-    process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # with the workers that it may have left
     process.communicate()
 
 

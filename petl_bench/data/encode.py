@@ -22,7 +22,6 @@ ENCODING = f"h264 intra {PRESET} qp{QP} {FRAME_RATE}fps"
 _OPTIONS = {
     "preset": PRESET,
     "qp": str(QP),
-    "g": "1",
     "x264-params": "keyint=1:bframes=0:scenecut=0:aq-mode=0:mbtree=0:threads=1:sliced-threads=0",
 }
 
