@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import av
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from video_files import all_frames, numbered_frames, write_file
 
+from petl_bench.data import decode
 from petl_bench.data.decode import DecodeError, decoder_name, decoder_version, open_video, silence_decoders
 from petl_bench.errors import UserError
 
@@ -168,9 +170,13 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     assert (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))) == before
 
 
-def test_names_of_decoders() -> None:
-    assert decoder_name("auto") == "decord"
-    assert decoder_version("auto").startswith("decord 3.")
+def test_names_of_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert decoder_name("auto") == decode.AUTO[0]
+    assert decoder_version("decord") == f"decord {version('decord2')}"
     assert decoder_version("pyav") == f"pyav {av.__version__}"
     with pytest.raises(UserError, match="Did you mean 'decord'"):
         decoder_name("decort")
+    monkeypatch.setitem(decode.MODULES, "decord", "no_such_module")
+    assert decoder_name("auto") == "pyav"
+    with pytest.raises(UserError, match="pip install decord2"):
+        decoder_name("decord")
