@@ -16,6 +16,7 @@ import yaml
 
 import petl_bench
 from petl_bench.pretrain.config import PretrainConfig
+from petl_bench.pretrain.evaluate import ATTRIBUTES
 from petl_bench.results import write_atomic
 from petl_bench.synth.renderer import RENDERER_VERSION
 from petl_bench.weights import HEADER
@@ -88,11 +89,11 @@ def _card(
     scores: Mapping[str, float | int],
     picture: str,
 ) -> str:
-    shown = [log[round(k * (len(log) - 1) / min(9, len(log) - 1))] for k in range(min(10, len(log)))]
+    shown = [log[round(k * (len(log) - 1) / max(1, min(9, len(log) - 1)))] for k in range(min(10, len(log)))]
     curve = "\n".join(f"| {int(line['step'])} | {line['loss']:.3f} | {line['lr']:.2e} |" for line in shown)
     accuracies = "\n".join(
         f"| {name} of the larger object | {scores[name]:.1f} % | {scores[f'{name}_chance']:.1f} % |"
-        for name in ("shape", "colour", "place")
+        for name in ATTRIBUTES
     )
     side = config.image.image_size // config.image.patch_size
     recipe = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
@@ -118,7 +119,7 @@ trained on photographs, and knows nothing of the real world.
 
 ## What it knows
 Zero-shot on {scores["stills"]:,} fresh stills ({scores["clear_stills"]:,} of them with the larger object
-in clear view, which the first three rows count), prompts ensembled over the other attributes.
+in clear view, which all rows but the last count), prompts ensembled over the other attributes.
 
 | | correct | chance |
 |---|---|---|

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from petl_bench.config import load_named, merge, validated
-from petl_bench.pretrain.vocabulary import CONTEXT, WORDS
+from petl_bench.pretrain.vocabulary import CONTEXT, WORDS, Attribute
 from petl_bench.records import Frozen
 
 
@@ -68,7 +68,9 @@ class PretrainConfig(Frozen):
     weight_decay: float = Field(default=0.1, ge=0, description="on matrices only")
     betas: tuple[float, float] = (0.9, 0.98)
     group: int = Field(default=8, ge=1, description="stills of a group share attributes")
-    shared: float = Field(default=0.5, ge=0, le=1, description="chance that a group shares an attribute")
+    shared: dict[Attribute, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={"background": 1.0, "colours": 1.0}, description="chance that a group shares an attribute"
+    )
     keep: float = Field(default=0.8, gt=0, le=1, description="chance that a caption names an attribute")
     single: float = Field(default=0.3, ge=0, le=1, description="share of captions of one object only")
     precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto: bf16 on GPUs")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import torch
 
-from petl_bench.pretrain.captions import caption_tokens, cell
+from petl_bench.pretrain.captions import caption_tokens, cell, orientation
 from petl_bench.pretrain.config import PretrainConfig
 from petl_bench.pretrain.stills import Stills, draw_stills, sample_stills, visible_share
-from petl_bench.pretrain.vocabulary import COLUMNS, ROWS, encode
+from petl_bench.pretrain.vocabulary import COLUMNS, ORIENTATIONS, ROWS, encode
 from petl_bench.synth import palette
 
-_PROMPTS = ("a larger {}", "larger {} and a smaller thing", "a smaller thing and a larger {}")
+_PROMPTS: Final = ("a larger {}", "larger {} and a smaller thing")
+ATTRIBUTES: Final = ("shape", "colour", "orientation", "place")
 
 
 @functools.lru_cache(maxsize=8)
@@ -34,23 +36,19 @@ def class_embeddings(model: Any, device: torch.device) -> dict[str, torch.Tensor
     """Text embeddings of attributes of the larger object, ensembled over the other attributes.
 
     Returns:
-        "shape" (shapes, D), "colour" (colours, D), "place" (9, D), each row of length 1.
+        each of `ATTRIBUTES` -> (names, D), rows of length 1; the nine places row by row from the top left.
     """
-    names = [
-        f"{colour} {shape} {row} {column}"
-        for shape in palette.SHAPES
-        for colour in palette.COLOURS
-        for row in ROWS
-        for column in COLUMNS
-    ]
+    places = [f"{row} {column}" for row in ROWS for column in COLUMNS]
+    choices = (palette.COLOURS, palette.SHAPES, ORIENTATIONS, places)  # in the order of a caption's words
+    names = [" ".join(words) for words in itertools.product(*choices)]
     total: torch.Tensor | float = 0.0
     for prompt in _PROMPTS:
         tokens = torch.tensor([encode(prompt.format(name)) for name in names], device=device)
         total = total + model.encode_text(tokens, normalize=True).float()
     assert isinstance(total, torch.Tensor)
-    grid = total.reshape(len(palette.SHAPES), len(palette.COLOURS), 9, -1)
-    means = {"shape": grid.mean((1, 2)), "colour": grid.mean((0, 2)), "place": grid.mean((0, 1))}
-    return {name: torch.nn.functional.normalize(mean, dim=-1) for name, mean in means.items()}
+    grid = total.reshape(*(len(choice) for choice in choices), -1)
+    axes = {"colour": (1, 2, 3), "shape": (0, 2, 3), "orientation": (0, 1, 3), "place": (0, 1, 2)}
+    return {name: torch.nn.functional.normalize(grid.mean(axes[name]), dim=-1) for name in ATTRIBUTES}
 
 
 @torch.no_grad()
@@ -65,8 +63,8 @@ def evaluate(
         stream: batch number -> generator of fresh stills, on the model's device.
 
     Returns:
-        percent correct of `shape`, `colour`, `place` (of larger objects that are not hidden) and their
-        chance levels, `retrieval` (R@1, image to text, among `config.retrieval`), counts.
+        percent correct of each of `ATTRIBUTES` (of larger objects that are not hidden) and their chance
+        levels, `retrieval` (R@1, image to text, among `config.retrieval`), counts.
     """
     device = next(model.parameters()).device
     classes = class_embeddings(model, device)
@@ -99,6 +97,7 @@ def _larger(stills: Stills) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     truth = {
         "shape": stills.scene.shape[row, which],
         "colour": stills.colour_name[row, which],
+        "orientation": orientation(stills)[row, which],
         "place": place[:, 0] * 3 + place[:, 1],
     }
     clear = (visible_share(stills)[row, which] > 0.7) & (stills.scene.opacity[row, which] > 0.5)

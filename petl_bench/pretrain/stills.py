@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 
+from petl_bench.pretrain.vocabulary import ATTRIBUTES, TELLING, Attribute
 from petl_bench.synth import palette
 from petl_bench.synth.renderer import render
 from petl_bench.synth.scene import Scene, colours, covering_panel, curtain_panels, direction
 
 TURN: Final = 2 * torch.pi
-TELLING: Final = ("shapes", "places", "angles")
-ATTRIBUTES: Final = (*TELLING, "background", "colours", "sizes", "panels")
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,17 @@ class Stills:
         return self.scene.radius.argmax(1)
 
 
-def sample_stills(generator: torch.Generator, count: int, *, group: int = 1, shared: float = 0.0) -> Stills:
+def sample_stills(
+    generator: torch.Generator, count: int, *, group: int = 1, shared: Mapping[Attribute, float] | None = None
+) -> Stills:
     """Draw stills on the generator's device.
 
     Args:
         generator: decides everything.
         count: N.
         group: stills of a group are alike (hard negatives): they share some of `ATTRIBUTES`.
-        shared: chance that a group shares an attribute. Each group differs in one of `TELLING` at least.
+        shared: one of `ATTRIBUTES` -> chance that a group shares it; others are never shared. Each group
+            differs in one of `TELLING` at least.
     """
     device = generator.device
 
@@ -62,7 +65,9 @@ def sample_stills(generator: torch.Generator, count: int, *, group: int = 1, sha
 
     row = torch.arange(count, device=device)
     leader = row - row % group
-    alike = uniform(0, 1, len(ATTRIBUTES)) < shared
+    chance_of = shared or {}
+    chances = [uniform(0, 1) < chance_of.get(attribute, 0.0) for attribute in ATTRIBUTES]
+    alike = torch.stack(chances, 1)
     alike = alike.scatter(1, choice(len(TELLING), 1), False)[leader]
 
     def common(attribute: str, value: torch.Tensor) -> torch.Tensor:

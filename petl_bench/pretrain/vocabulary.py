@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from petl_bench.synth import palette
+
+Attribute = Literal["shapes", "places", "angles", "background", "colours", "sizes", "panels"]
+TELLING: Final[tuple[Attribute, ...]] = ("shapes", "places", "angles")
+ATTRIBUTES: Final[tuple[Attribute, ...]] = (*TELLING, "background", "colours", "sizes", "panels")
+"""What stills of a group may have in common; at least one of `TELLING` stays free."""
 
 SIZES: Final = ("tiny", "small", "medium", "big", "huge")
 ROWS: Final = ("top", "middle", "bottom")
