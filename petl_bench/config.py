@@ -194,6 +194,8 @@ class Suite(Frozen):
 def config_names(kind: str) -> list[str]:
     """Names of the configs of a kind ("datasets", "backbones", "suites", ...)."""
     folder = resources.files("petl_bench").joinpath("configs", kind)
+    if not folder.is_dir():
+        return []
     return sorted(p.name[: -len(".yaml")] for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
