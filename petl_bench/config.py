@@ -185,9 +185,10 @@ class Suite(Frozen):
     dataset: dict[str, Any] = Field(
         default_factory=dict, description="changes to every data set of the suite"
     )
-    learning_rates: str | None = Field(
-        None,
-        description="name under configs/learning_rates or a path; default: the data set's name, if it is there",
+    learning_rates: dict[str, str] = Field(
+        default_factory=dict,
+        description="data set -> file of `petl-bench tune`, a name under configs/learning_rates or a path; "
+        "default: the file of the data set's name, if there is one",
     )
 
 

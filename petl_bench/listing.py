@@ -23,7 +23,7 @@ def count_text(n: int) -> str:
     """7.24 M, 67.1 k, 0."""
     for unit, size in (("M", 1e6), ("k", 1e3)):
         if n >= size:
-            return f"{n / size:.{2 if n < 100 * size else 1}f} {unit}"
+            return f"{n / size:.{2 if unit == 'M' or n < 100 * size else 1}f} {unit}"
     return str(n)
 
 
@@ -68,7 +68,8 @@ def explain_method(name: str, backbone_name: str) -> RenderableType:
     settings.add_column("")
     for key, field in cls.Settings.model_fields.items():
         kind = str(field.annotation).replace("typing.", "").removeprefix("<class '").removesuffix("'>")
-        settings.add_row(key, kind, repr(field.default), field.description or "")
+        cells = (key, kind, repr(field.default), field.description or "")
+        settings.add_row(*(Text(cell) for cell in cells))  # as Text: brackets are no markup here
     facts = (
         f"where: {method.place}; first block touched: {method.first_block(backbone)} of {backbone.depth}; "
         f"order-blind: {'yes' if method.order_blind else 'no'}; "
@@ -76,9 +77,9 @@ def explain_method(name: str, backbone_name: str) -> RenderableType:
     )
     parts: list[RenderableType] = [
         Text(name, style="bold"),
-        Text(inspect.cleandoc(cls.__doc__ or "")),
+        Text(_unwrapped(cls.__doc__ or "")),
         Text(""),
-        Text(inspect.cleandoc(module.__doc__ or "") if module else "", style="dim"),
+        Text(_unwrapped(module.__doc__ or "") if module else "", style="dim"),
         Text(""),
         Text(method.paper, style="italic"),
         Text(facts),
@@ -94,13 +95,18 @@ def explain_method(name: str, backbone_name: str) -> RenderableType:
     return Group(*parts)
 
 
+def _unwrapped(text: str) -> str:
+    """Paragraphs of a docstring as single lines, so that a terminal wraps them at its own width."""
+    return "\n\n".join(" ".join(p.split()) for p in inspect.cleandoc(text).split("\n\n"))
+
+
 def list_datasets() -> RenderableType:
     """A row for each data set."""
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column("data set", no_wrap=True, style="bold")
     table.add_column("what")
     table.add_column("classes", justify="right")
-    table.add_column("state")
+    table.add_column("state", overflow="fold")
     for name in config_names("datasets"):
         config, _ = load_dataset(name)
         table.add_row(name, config.summary, str(config.classes), dataset_state(config).state)

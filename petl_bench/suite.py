@@ -168,14 +168,15 @@ def _tuned(
     )
     if method.lr is not None:
         return method, None
-    name = suite.learning_rates
-    if name is None:
-        name = dataset.name if dataset.name in config_names("learning_rates") else None
+    known_files = config_names("learning_rates")
+    name = suite.learning_rates.get(dataset.name, dataset.name if dataset.name in known_files else None)
     if name is None:
         return method, None
     raw = load_named("learning_rates", name)
     raw.pop("name", None)
     rates = validated(LearningRates, raw, f"Learning rates {name!r}")
+    if rates.dataset != dataset.name:
+        raise UserError(f"Learning rates {name!r} are of {rates.dataset!r}, not of {dataset.name!r}.")
     known = rates.chosen.get(method.label)
     if known is None or (rates.backbone != backbone.name and method.backbone is None):
         return method, None

@@ -28,9 +28,9 @@ def test_paper_parameters(b16: VideoViT) -> None:
     assert st.trainable_params_without_head == 12 * 592_512
     assert st.total_params == st.trainable_params + 85_799_424
     both = {"positions": ["before_attn", "before_mlp"]}
-    assert profile(build(make_method("st_adapter", both), b16, 174), 8, 224, flops=False).trainable_params == (
-        24 * 592_512 + 174 * 769
-    )
+    assert profile(
+        build(make_method("st_adapter", both), b16, 174), 8, 224, flops=False
+    ).trainable_params == (24 * 592_512 + 174 * 769)
 
 
 def test_paper_flops(b16: VideoViT) -> None:
@@ -72,5 +72,7 @@ def test_memory_counts_what_autograd_keeps() -> None:
     assert memory["linear_probe"] < memory["partial"] < memory["st_adapter"] < memory["full"]
     # half the batch keeps half the activations
     small = step_memory_mb(build(make_method("full"), backbone, 5), clips[:2], labels[:2])
-    state = (4 * frozen + 16 * sum(p.numel() for p in build(make_method("full"), backbone, 5).parameters())) / MIB
+    state = (
+        4 * frozen + 16 * sum(p.numel() for p in build(make_method("full"), backbone, 5).parameters())
+    ) / MIB
     assert (memory["full"] - state) / (small - state) == pytest.approx(2, rel=0.02)

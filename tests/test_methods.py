@@ -16,7 +16,10 @@ from petl_bench.registry import builtin_names, find_method, method_names
 VARIANTS = {
     "full": [{"temporal": "none"}],
     "prompt": [{"deep": False, "number": 3}],
-    "adapter": [{"places": ["beside_mlp"]}, {"places": ["before_attn", "before_mlp"], "blocks": [-1], "width": 5}],
+    "adapter": [
+        {"places": ["beside_mlp"]},
+        {"places": ["before_attn", "before_mlp"], "blocks": [-1], "width": 5},
+    ],
     "st_adapter": [
         {"kernel": [1, 3, 3]},
         {"kernel": [5, 3, 1], "positions": ["before_attn", "before_mlp"], "width": 6, "blocks": [0, 1]},

@@ -101,7 +101,8 @@ def dataset_state(config: DatasetConfig) -> DatasetState:
         return DatasetState(f"{part}will be rendered on first use (~{megabytes} MB)", clips, root)
     absent = [path for path in expected_files(source, root).values() if not path.exists()]
     if absent:
-        return DatasetState("not found: " + ", ".join(str(path) for path in absent), None, root)
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        return DatasetState(f"not found: {absent[0]}{more}", None, root)
     try:
         listed = read_lists(config, source, root)
     except UserError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -84,7 +84,7 @@ def _group_key(config: RunConfig) -> str:
     return json.dumps([config.suite, config.seed, *(p.model_dump(mode="json") for p in parts)])
 
 
-def _group_order(configs: list[RunConfig]):  # type: ignore[no-untyped-def]
+def _group_order(configs: list[RunConfig]) -> Callable[[RunConfig], int]:
     first: dict[str, int] = {}
     for c in configs:
         first.setdefault(_group_key(c), len(first))
@@ -124,7 +124,7 @@ def _differences(old: object, new: object, path: str = "") -> list[str]:
 
 def _run_group(configs: list[RunConfig], device: torch.device, options: Options, stop: _Stop) -> None:
     first, display = configs[0], options.display
-    data = open_data(first.dataset, first.recipe.validation, _preparing(display))
+    data = open_data(first.dataset, first.recipe.validation, _preparing(display, stop))
     stop()
     backbone = load_backbone(first.backbone).to(device)
     workers = options.workers if options.workers is not None else _default_workers(device)
@@ -159,10 +159,11 @@ def _run_group(configs: list[RunConfig], device: torch.device, options: Options,
         scribe.finish(t, metrics.get(t.label), unreadable)
 
 
-def _preparing(display: Display):  # type: ignore[no-untyped-def]
+def _preparing(display: Display, stop: _Stop) -> Callable[[int, int, str], None]:
     begun: set[str] = set()
 
     def tick(done: int, total: int, text: str) -> None:
+        stop()
         if text not in begun:
             begun.add(text)
             display.begin(text, total, done)

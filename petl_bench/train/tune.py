@@ -17,7 +17,8 @@ def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
     """Train each method with each rate, and write `<out>/<suite>/<data set>.yaml` with all of the search.
 
     The file can be put under `configs/learning_rates/`, or named by a suite's `learning_rates`. A rate with which
-    training diverged counts as 0 %. Of equals, the smaller rate is chosen.
+    training diverged counts as 0 %. Of equals, the one that was better on the way is chosen (mean of all
+    validations), then the smaller.
 
     Returns:
         the files, one for each data set.
@@ -34,8 +35,8 @@ def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
         of_set = [c for c in configs if c.dataset.name == name]
         for c in of_set:
             row = {rate: _validation_top1(RunFolder.of(options.out, _variant(c, rate))) for rate in grid}
-            table[c.method.label] = {f"{rate:g}": top1 for rate, top1 in row.items()}
-            chosen[c.method.label] = max(sorted(grid), key=lambda rate: row[rate])
+            table[c.method.label] = {f"{rate:g}": scores[-1] for rate, scores in row.items()}
+            chosen[c.method.label] = choose(row)
         rates = LearningRates(
             dataset=name,
             backbone=of_set[0].backbone.name,
@@ -57,7 +58,14 @@ def _variant(config: RunConfig, rate: float) -> RunConfig:
     return config.model_copy(update={"suite": f"{config.suite}-tune", "method": method, "selection": None})
 
 
-def _validation_top1(folder: RunFolder) -> float:
+def choose(scores: dict[float, list[float]]) -> float:
+    """The rate with the best last validation; see `tune` for equals."""
+    return max(sorted(scores), key=lambda rate: (scores[rate][-1], sum(scores[rate]) / len(scores[rate])))
+
+
+def _validation_top1(folder: RunFolder) -> list[float]:
+    """Every validation of a finished run, the last one last; [0] for one that diverged."""
     record = folder.read_record()
     lines = folder.read_log("validation")
-    return float(lines[-1]["top1"]) if record and record.status == "done" and lines else 0.0
+    done = record is not None and record.status == "done" and lines
+    return [float(line["top1"]) for line in lines] if done else [0.0]
