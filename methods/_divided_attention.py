@@ -23,15 +23,15 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, frames: int, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(
+        self.time_embed = nn.Parameter(
             nn.init.trunc_normal_(nn.Embedding(frames, width).weight.detach(), std=0.02)
         )
 
     def forward(self, T: int) -> Tensor:
         """(T, D)."""
-        if self.weight.shape[0] == T:
-            return self.weight
-        return F.interpolate(self.weight.T[None], size=T, mode="linear", align_corners=False)[0].T
+        if self.time_embed.shape[0] == T:
+            return self.time_embed
+        return F.interpolate(self.time_embed.T[None], size=T, mode="linear", align_corners=False)[0].T
 
 
 class TemporalAttention(nn.Module):

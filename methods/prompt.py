@@ -2,7 +2,8 @@
 
 Source: Jia et al., Visual Prompt Tuning, ECCV 2022, arXiv 2203.12119; official code KMnP/vpt. Prompts stand
 between the class token and the patches; deep prompts replace those of the block before. Initialised uniformly
-in +-sqrt(6 / (3 * patch area + D)), dropout 0.1 on the prompts, both as there. Deviation: the same prompts
+in +-sqrt(6 / (3 * patch area + D)), dropout 0.1 on the prompts of
+each image, both as there. Deviation: the same prompts
 serve every frame, and the head is the benchmark's (mean of the frames' class tokens).
 """
 
@@ -34,7 +35,7 @@ class Prompts(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, shape: ClipShape) -> Tensor:
-        prompts = self.dropout(self.prompts).to(x.dtype).expand(x.shape[0], -1, -1)
+        prompts = self.dropout(self.prompts.to(x.dtype).expand(x.shape[0], -1, -1))
         return torch.cat([x[:, : shape.P], prompts, x[:, -shape.N :]], dim=1)
 
 

@@ -57,11 +57,16 @@ class VideoViT(nn.Module):
     def __init__(self, vit: VisionTransformer, config: BackboneConfig) -> None:
         super().__init__()
         block = vit.blocks[0]
-        missing = [n for n in ("norm1", "attn", "norm2", "mlp") if not hasattr(block, n)]
+        missing = [n for n in ("norm1", "attn", "ls1", "norm2", "mlp", "ls2") if not hasattr(block, n)]
         if missing or not hasattr(vit, "norm_pre"):
             raise UserError(
                 f"Backbone {config.name!r}: {type(vit).__name__} with blocks of {type(block).__name__} is not a "
                 "plain pre-norm ViT, so methods have no place to stand in it. Choose a timm vit_* model."
+            )
+        if vit.global_pool not in ("token", "avg"):
+            raise UserError(
+                f"Backbone {config.name!r}: {config.model} pools by {vit.global_pool!r}, which is not supported; "
+                "choose a ViT that pools by its class token or by the mean of its patches."
             )
         self.config = config
         self.vit = vit.requires_grad_(False).eval()
@@ -151,7 +156,8 @@ def clip_vit(clip: dict[str, Any], image_size: int | None = None) -> VisionTrans
 def _embedded(config: BackboneConfig) -> VisionTransformer:
     from petl_bench.weights import load_embedded_state, weights_file
 
-    state, clip = load_embedded_state(weights_file(config.model))
+    shipped = config.weights in (None, "random")
+    state, clip = load_embedded_state(weights_file(config.model) if shipped else Path(str(config.weights)))
     vit = clip_vit(clip, config.image_size)
     if config.weights != "random":
         _load_clip_state(vit, state, config)
@@ -186,7 +192,9 @@ def _open_clip(config: BackboneConfig) -> VisionTransformer:
 
 
 def _timm(config: BackboneConfig) -> VisionTransformer:
-    file = config.weights if config.weights not in (None, "timm", "random") else None
+    if config.weights is None:
+        raise UserError(f"Backbone {config.name!r}: say --set backbone.weights=timm, =random or =FILE.")
+    file = config.weights if config.weights not in ("timm", "random") else None
     size = {"img_size": config.image_size} if config.image_size else {}
     try:
         with torch.random.fork_rng(devices=[]):

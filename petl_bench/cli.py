@@ -131,6 +131,8 @@ def run(
     from petl_bench.suite import expand, read_run_config
 
     if config:
+        if methods or dataset or backbone or seeds or suite or set_:
+            raise UserError("--config rebuilds a run as it was: leave out the other choices, or --config.")
         configs = [read_run_config(config)]
     else:
         configs = expand(_request(suite, methods, dataset, backbone, seeds, set_))
@@ -235,12 +237,9 @@ def report(
     paper: Annotated[Path | None, typer.Option("--paper", help="A YAML file of published numbers.")] = None,
 ) -> None:
     """Tables and plots from run folders. Works without torch."""
-    from petl_bench.report import render_report
-    from petl_bench.results import find_runs
+    from petl_bench.report import find_suites, render_report
 
-    names = suites or sorted({folder.path.parts[-4] for folder in find_runs(results)})
-    if not names:
-        raise UserError(f"No runs under {results}/. Make some: petl-bench run")
+    names = suites or find_suites(results)
     console = _console()
     for name in names:
         made = render_report(results, out, name, paper)
@@ -275,13 +274,15 @@ def check(
     for place in changes:
         if place != name:
             raise unknown_name("place in --set", place, [name])
+    from rich.markup import escape
+
     from petl_bench.contract import check_method
 
     checks = check_method(name, changes.get(name))
     console = _console()
     for c in checks:
         mark = "[green]holds[/]" if c.ok else "[red]fails[/]"
-        console.print(f"{mark}  {c.name}: [dim]{c.detail}[/]", highlight=False)
+        console.print(f"{mark}  {c.name}: [dim]{escape(c.detail)}[/]", highlight=False)
     if not all(c.ok for c in checks):
         raise typer.Exit(1)
 
@@ -334,8 +335,6 @@ def pretrain(
     display = make_display(console, quiet)
 
     def show(p: Progress) -> None:
-        if p.step <= settings.log_every:
-            display.begin(f"pretrain {settings.name}", p.steps)
         display.note(f"loss {p.loss:.3f}  {p.stills_per_second:,.0f} stills/s")
         display.advance(p.step)
 

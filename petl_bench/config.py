@@ -19,6 +19,8 @@ from petl_bench.errors import UserError, unknown_name
 from petl_bench.records import Frozen, Selection
 
 M = TypeVar("M", bound=BaseModel)
+FolderName = Annotated[str, Field(pattern=r"^[\w.@+~=-]+$")]  # names and labels become folders
+Seed = Annotated[int, Field(ge=0)]
 
 
 class Sampling(Frozen):
@@ -58,8 +60,8 @@ class SynthSource(Frozen):
     task: Literal["motion", "appearance"]
     train_clips: int = Field(ge=1)
     test_clips: int = Field(ge=1)
-    size: int = Field(64, description="height and width of the files, pixels")
-    length: int = Field(24, description="frames of a file")
+    size: int = Field(64, ge=16, description="height and width of the files, pixels")
+    length: int = Field(24, ge=2, description="frames of a file")
     seed: int = 0
 
 
@@ -85,7 +87,7 @@ class ListSource(Frozen):
 class DatasetConfig(Frozen):
     """A data set: where its clips are, how they are sampled, augmented and tested."""
 
-    name: str
+    name: FolderName
     summary: str
     classes: int = Field(ge=2)
     source: Annotated[SynthSource | SSv2Source | ListSource, Field(discriminator="kind")]
@@ -116,7 +118,9 @@ class Recipe(Frozen):
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     lr: float = Field(1e-3, gt=0, description="peak learning rate of the methods that have none of their own")
-    lr_batch: int | None = Field(None, description="learning rates are per this many clips of batch, if set")
+    lr_batch: int | None = Field(
+        None, ge=1, description="learning rates are per this many clips of batch, if set"
+    )
     warmup_epochs: float = Field(0.5, ge=0)
     weight_decay: float = Field(0.01, ge=0, description="not on biases, norms and other vectors")
     betas: tuple[float, float] = (0.9, 0.999)
@@ -133,7 +137,7 @@ class MethodConfig(Frozen):
     """One row of a comparison: a method, its settings, its learning rate."""
 
     name: str
-    label: str = ""
+    label: FolderName = "method"
     settings: dict[str, Any] = Field(default_factory=dict)
     lr: float | None = Field(None, gt=0)
     backbone: str | None = Field(None, description="another backbone than the suite's")
@@ -175,12 +179,12 @@ class LearningRates(Frozen):
 class Suite(Frozen):
     """A named grid of runs: data sets x methods x seeds under one recipe."""
 
-    name: str
+    name: FolderName
     summary: str = ""
     datasets: list[str] = Field(min_length=1)
     backbone: str | None = Field(None, description="default: the data set's own")
     methods: list[MethodConfig] = Field(min_length=1)
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Seed] = Field([0], min_length=1)
     recipe: dict[str, Any] = Field(default_factory=dict, description="changes to the data set's own recipe")
     dataset: dict[str, Any] = Field(
         default_factory=dict, description="changes to every data set of the suite"

@@ -175,6 +175,10 @@ def _first_block(method: Method, backbone: VideoViT) -> str:
     early = [i for i in used if i < first]
     assert not early, f"first_block is {first}, but block {early[0]} is touched"
     clips = random_clips(backbone)
+    frozen = Frozen(backbone, backbone.pixels(clips), backbone.shape_of(clips))
+    shared = frozen.tokens(first).clone()
+    model.from_frozen(frozen)
+    assert torch.equal(frozen.tokens(first), shared), "it writes into tokens that other methods share"
     whole = model.head(_features(model, clips))
     error = float((model(clips) - whole).abs().max())
     assert error < 1e-5, f"sharing the prefix changes the logits by {error:.2g}"

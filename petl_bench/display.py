@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Row:
     train_top1: float | None = None
     validation_top1: float | None = None
     clips_per_second: float | None = None
+    seconds_left: float | None = None  # of this method's own compute
     note: str = ""
 
 
@@ -76,7 +78,7 @@ class PlainDisplay(Display):
         self._note = ""
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def note(self, text: str) -> None:
         self._note = text
@@ -138,7 +140,7 @@ class LiveDisplay(Display):
         self._live.stop()
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, markup=False)
 
     def begin(self, task: str, total: int, done: int = 0) -> None:
         self._bar.reset(self._task, description=task, total=total, completed=done, visible=True, note="")
@@ -165,6 +167,7 @@ class LiveDisplay(Display):
         )
         for head in heads:
             table.add_column(head, justify="right", no_wrap=True)
+        table.add_column("left", justify="right", no_wrap=True)
         table.add_column("", no_wrap=True, overflow="ellipsis")
         for label, row in self._rows.items():
             table.add_row(
@@ -173,7 +176,8 @@ class LiveDisplay(Display):
                 "" if row.train_top1 is None else f"{row.train_top1:.1f} %",
                 "" if row.validation_top1 is None else f"{row.validation_top1:.1f} %",
                 "" if row.clips_per_second is None else f"{row.clips_per_second:.0f}",
-                f"[yellow]{row.note}[/]" if row.note else "",
+                "" if row.seconds_left is None else clock_text(row.seconds_left),
+                Text(row.note, style="yellow", no_wrap=True, overflow="ellipsis"),
             )
         return Group(table, self._bar)
 

@@ -129,7 +129,9 @@ def profile_table(request: Request, width: int) -> RenderableType:
         if key in seen:
             continue
         seen.add(key)
-        backbone = backbones.setdefault(c.backbone.name, weightless(c.backbone))
+        if c.backbone.name not in backbones:
+            backbones[c.backbone.name] = weightless(c.backbone)
+        backbone = backbones[c.backbone.name]
         method = make_method(c.method.name, c.method.settings)
         model = build(method, backbone, c.dataset.classes, frames=c.dataset.sampling.frames)
         p = profile_model(model, c.dataset.sampling.frames, backbone.image_size)

@@ -54,7 +54,9 @@ class Cost(Frozen):
     )
     prefix_seconds: float = Field(description="the part of compute_seconds that lockstep shares with others")
     data_seconds: float = Field(description="time the loop waited for data, shared by all in the lockstep")
-    alone_seconds: float = Field(description="what the run would take alone: compute_seconds + data_seconds")
+    alone_seconds: float = Field(
+        description="what the run would take alone: the longer of compute and decoding; their sum without workers"
+    )
     step_ms: float = Field(description="median time of a training step, prefix included")
     train_clips_per_second: float
     test_clips_per_second: float

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,16 @@ from petl_bench.records import SCHEMA_VERSION, RunRecord
 
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Write a file so that readers see the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
         os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 class RunFolder:
@@ -41,6 +45,7 @@ class RunFolder:
         self.log_file = path / "log.jsonl"
         self.adapter_file = path / "adapter.safetensors"
         self.checkpoint_file = path / "checkpoint.pt"
+        self.error_file = path / "error.txt"
 
     @classmethod
     def of(cls, out: Path, config: RunConfig) -> RunFolder:

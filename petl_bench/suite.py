@@ -55,8 +55,9 @@ def find_suite(request: Request) -> Suite:
     if request.suite:
         raw = load_named("suites", request.suite)
     elif request.datasets:
+        stems = [Path(d).stem if d.endswith((".yaml", ".yml")) else d for d in request.datasets]
         raw = {
-            "name": "-".join(request.datasets),
+            "name": "-".join(stems),
             "datasets": request.datasets,
             "methods": list(PAPER_METHODS),
         }
@@ -77,6 +78,9 @@ def find_suite(request: Request) -> Suite:
     for method in suite.methods:
         if method.name not in method_names():
             raise unknown_name("method", method.name, method_names())
+    for what, values in (("seed", suite.seeds), ("data set", suite.datasets)):
+        if len(set(values)) < len(values):
+            raise UserError(f"Suite {suite.name!r}: a {what} stands twice: {values}.")
     labels = [m.label for m in suite.methods]
     if twice := {n for n in labels if labels.count(n) > 1}:
         raise UserError(
@@ -121,7 +125,7 @@ def expand(request: Request) -> list[RunConfig]:
 def load_dataset(name: str, changes: dict[str, Any] | None = None) -> tuple[DatasetConfig, dict[str, Any]]:
     """A data set's config, and the defaults in its file that are not its own: recipe and backbone."""
     raw = load_named("datasets", name)
-    defaults: dict[str, Any] = {k: raw.pop(k) for k in ("recipe", "backbone") if k in raw}
+    defaults: dict[str, Any] = {k: raw.pop(k) for k in ("recipe", "backbone") if raw.get(k)}
     return validated(DatasetConfig, merge(raw, changes or {}), f"Data set {name!r}"), defaults
 
 

@@ -99,6 +99,8 @@ def test_set_reaches_every_place() -> None:
         (Request(changes=["epochs=3"]), r"--set epochs=3: expected PLACE.FIELD=VALUE"),
         (Request(changes=["recipe.lr=[1"]), r"not valid YAML"),
         (Request(changes=["dataset.source.train_clip=3"]), r"train_clip: no such field"),
+        (Request(seeds=[0, 0]), r"a seed stands twice"),
+        (Request(seeds=[-1]), r"seeds.0: Input should be greater than or equal to 0"),
         (Request("missing.yaml"), r"No such file: missing.yaml"),
     ],
 )

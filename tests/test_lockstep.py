@@ -76,7 +76,7 @@ class StopAfter:
             raise Interrupted
 
 
-@pytest.mark.parametrize("steps", [1, 4, 6, 9])
+@pytest.mark.parametrize("steps", [1, 6, 9, 13])  # the last one is inside the validation
 def test_interruption_changes_nothing(
     steps: int, together: Path, tmp_path: Path, small_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +176,37 @@ def test_a_method_fails_alone(
     monkeypatch.undo()
 
 
+def test_a_method_fails_alone_in_validation_too(tmp_path: Path, small_runs: MakeRuns) -> None:
+    from petl_bench.adapted import AdaptedViT, Frozen
+
+    forward = AdaptedViT.from_frozen
+    patch = pytest.MonkeyPatch()
+
+    def broken(self: AdaptedViT, frozen: Frozen) -> torch.Tensor:
+        if not self.training and self.first_block == 3:
+            raise RuntimeError("no memory for [/this]")
+        return forward(self, frozen)
+
+    patch.setattr(AdaptedViT, "from_frozen", broken)
+    records = {
+        r.label: r for r in run_all(small_runs("partial", "linear_probe"), Options(tmp_path, workers=0))
+    }
+    patch.undo()
+    assert (records["partial"].status, records["linear_probe"].status) == ("failed", "done")
+
+
+def test_a_checkpoint_of_other_weights_is_refused(tmp_path: Path, small_runs: MakeRuns) -> None:
+    configs = small_runs("linear_probe")
+    data = open_data(configs[0].dataset, configs[0].recipe.validation)
+    backbone = load_backbone(configs[0].backbone)
+    with pytest.raises(Interrupted):
+        Lockstep(configs, tmp_path, data, backbone, stop=StopAfter(3)).train()
+    with torch.no_grad():
+        backbone.vit.norm.weight.mul_(2)
+    with pytest.raises(UserError, match="the weights changed since"):
+        Lockstep(configs, tmp_path, data, backbone)
+
+
 def test_divergence_is_a_failure_not_a_number(tmp_path: Path, small_runs: MakeRuns) -> None:
     (record,) = run_all(small_runs("partial", changes=("partial.lr=1e30",)), Options(tmp_path, workers=0))
     assert record.status == "failed"
@@ -216,7 +247,7 @@ def test_tune_chooses_on_validation_and_never_tests(
     assert rates.grid == [1e-3, 1e30]
     assert rates.chosen["partial"] == 1e-3
     assert rates.validation_top1["partial"]["1e+30"] == 0.0
-    log = RunFolder(tmp_path / "demo-tune" / "synth_motion" / "partial@0.001" / "seed-0").read_log(
+    log = RunFolder(tmp_path / "tune" / "demo" / "synth_motion" / "partial@0.001" / "seed-0").read_log(
         "validation"
     )
     assert rates.validation_top1["partial"]["0.001"] == log[-1]["top1"]

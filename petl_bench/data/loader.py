@@ -8,6 +8,7 @@ loaded before change nothing, and a resumed run sees the clips that it would hav
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -39,17 +40,19 @@ class Batch:
     labels: int64 (B,).
     indices: int64 (B,), positions in the manifest.
     unreadable: ids of the clips that failed to decode; they are left out, never replaced.
+    seconds: what reading, decoding and augmenting it took the process that did it.
     """
 
     clips: Tensor
     labels: Tensor
     indices: Tensor
     unreadable: tuple[str, ...]
+    seconds: float = 0.0
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, for copies to a GPU that do not block."""
         clips, labels, indices = (t.pin_memory() for t in (self.clips, self.labels, self.indices))
-        return Batch(clips, labels, indices, self.unreadable)
+        return Batch(clips, labels, indices, self.unreadable, self.seconds)
 
 
 class ClipReader(Dataset[Batch]):
@@ -72,6 +75,7 @@ class ClipReader(Dataset[Batch]):
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """The batch of some clips. DataLoader calls this once for each batch."""
+        begin = time.perf_counter()
         out = torch.empty((len(keys), *self.shape), dtype=torch.uint8)
         kept: list[int] = []
         unreadable: list[str] = []
@@ -82,7 +86,8 @@ class ClipReader(Dataset[Batch]):
             except DecodeError:
                 unreadable.append(self.clips[index].id)
         labels = torch.tensor([self.clips[index].label for index in kept], dtype=torch.int64)
-        return Batch(out[: len(kept)], labels, torch.tensor(kept, dtype=torch.int64), tuple(unreadable))
+        indices = torch.tensor(kept, dtype=torch.int64)
+        return Batch(out[: len(kept)], labels, indices, tuple(unreadable), time.perf_counter() - begin)
 
     def read(self, epoch: int, index: int) -> Tensor:
         """One clip: (T, 3, S, S) for training, (V, T, 3, S, S) for tests. Raises DecodeError."""

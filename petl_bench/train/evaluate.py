@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,12 +43,14 @@ def evaluate(
     backbone: VideoViT,
     loader: Loader,
     precision: torch.dtype,
+    failing_alone: Callable[[Trainee], AbstractContextManager[object]] = lambda trainee: nullcontext(),
     tick: Callable[[int, int], None] = lambda done, total: None,
     stop: Callable[[], None] = lambda: None,
 ) -> tuple[dict[str, Scored], set[str]]:
     """One pass over a split. Scores of views are averaged after the softmax.
 
     Args:
+        failing_alone: a guard around the work of one method.
         tick: called with (batches done, batches) after each batch.
         stop: called before each batch; raises to end the pass.
 
@@ -75,8 +78,8 @@ def evaluate(
                 for depth in depths:
                     with prefix.lap():
                         frozen.tokens(depth)
-                for t in trainees:
-                    with clocks[t.label].lap():
+                for t in [t for t in trainees if t.error is None]:
+                    with failing_alone(t), clocks[t.label].lap():
                         logits = t.model.from_frozen(frozen).float()
                         scores[t.label].append(logits.softmax(-1).view(B, V, -1).mean(1).double())
         tick(done, len(loader))
@@ -85,7 +88,7 @@ def evaluate(
     laps = np.array(prefix.read()).reshape(-1, 1 + len(depths)).sum(0)  # [pixels, depth 0, depth 1, ...]
     truth = torch.cat(labels).numpy() if labels else np.zeros(0, dtype=np.int64)
     out = {}
-    for t in trainees:
+    for t in [t for t in trainees if t.error is None]:
         used = 1 if "vit" in t.model.owned else 2 + depths.index(t.model.first_block)
         got = torch.cat(scores[t.label]).cpu().numpy() if labels else np.zeros((0, 1))
         out[t.label] = Scored(got, truth, sum(clocks[t.label].read()) + float(laps[:used].sum()))

@@ -7,6 +7,7 @@ method's numbers depends on its company: batches and dropout masks are functions
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ from petl_bench.data import Batch, Loader, VideoData
 from petl_bench.display import Display, Row
 from petl_bench.metrics import compute_metrics
 from petl_bench.records import Metrics
-from petl_bench.results import RunFolder
+from petl_bench.results import RunFolder, write_atomic
 from petl_bench.train.clock import Clock
 from petl_bench.train.evaluate import Scored, evaluate
 from petl_bench.train.memory import step_memory
@@ -67,21 +68,24 @@ class Lockstep:
             "seed": self.seed,
             "workers": workers,
             "decoder": decoder,
+            "pin_memory": self.device.type == "cuda",
         }
+        self.workers = workers
         self.loader = self._loader(data.train, self.recipe.batch_size, train=True)
         self.steps_per_epoch = len(self.loader)
         self.steps = self.recipe.epochs * self.steps_per_epoch
         warmup = round(self.recipe.warmup_epochs * self.steps_per_epoch)
+        identity = {"data": data.sha256, "weights": backbone.weights_sha256(), "device": self.device.type}
         self.trainees: list[Trainee] = []
         for config in configs:
             folder = RunFolder.of(out, config)
-            trainee = Trainee(config, folder, backbone, len(data.class_names), self.steps, warmup)
+            trainee = Trainee(config, folder, backbone, len(data.class_names), self.steps, warmup, identity)
             trainee.load()
             trainee.spent.sessions += 1
             self.trainees.append(trainee)
         self.all = list(self.trainees)
         self.prefix = Clock(self.device)
-        self._waits: list[float] = []
+        self._waits: list[tuple[float, float]] = []  # of each batch: seconds waited for it, seconds it took
 
     def _loader(self, manifest: object, batch_size: int, train: bool) -> Loader:
         return Loader(manifest, batch_size=batch_size, train=train, **self._loader_options)  # type: ignore[arg-type]
@@ -94,6 +98,8 @@ class Lockstep:
         self.display.begin("train", self.steps, step)
         saved = begun = time.monotonic()
         try:
+            if step:
+                self._validate(step)  # it was stopped there
             for batch in self._batches(step):
                 self.stop()
                 self._measure_memory(step, batch)
@@ -101,10 +107,10 @@ class Lockstep:
                 step += 1
                 epoch_ends = step % self.steps_per_epoch == 0
                 if step % READ_EVERY == 0 or epoch_ends:
-                    self._read()
+                    self._read(line=True)
                     begun = self._spread_wall(begun)
                     self.display.advance(step)
-                if epoch_ends and (step // self.steps_per_epoch) % self.recipe.validate_every == 0:
+                if epoch_ends:
                     self._validate(step)
                     begun = time.monotonic()  # validation is no training time
                 if epoch_ends or time.monotonic() - saved > SAVE_SECONDS:
@@ -113,6 +119,8 @@ class Lockstep:
                     saved = time.monotonic()
                 if not self.trainees:
                     break
+        except KeyboardInterrupt:  # may be inside a step: the last checkpoint on disk is the whole one
+            raise
         except BaseException:
             self._read()
             self._save(step)
@@ -129,7 +137,7 @@ class Lockstep:
                 batch = next(batches, None)
                 if batch is None:
                     break
-                self._waits.append(time.perf_counter() - begin)
+                self._waits.append((time.perf_counter() - begin, batch.seconds))
                 yield batch
                 step += 1
 
@@ -145,7 +153,7 @@ class Lockstep:
         labels = batch.labels.to(self.device, non_blocking=True)
         frozen = self._frozen(batch.clips.to(self.device, non_blocking=True))
         for t in active:
-            with self._failing_alone(t):
+            with self.failing_alone(t):
                 t.train_step(frozen, labels, self.precision)
 
     def _depths(self) -> list[int]:
@@ -160,10 +168,14 @@ class Lockstep:
                     frozen.tokens(depth)
         return frozen
 
-    def _read(self) -> None:
+    def _read(self, line: bool = False) -> None:
         """Take times and losses off the device. A method that joined late counts only its own last steps."""
-        laps = np.array(self.prefix.read()).reshape(-1, 1 + len(self._depths())).cumsum(1)
-        waits, self._waits = self._waits, []
+        per_step = 1 + len(self._depths())
+        flat = self.prefix.read()
+        rows = len(flat) // per_step  # a prefix that an error cut short is no row
+        laps = np.array(flat[: rows * per_step]).reshape(rows, per_step).cumsum(1)
+        waits = np.array(self._waits[:rows]).reshape(-1, 2)
+        self._waits = []
         for t in list(self.trainees):
             n = len(t._losses)
             if not n:
@@ -171,16 +183,19 @@ class Lockstep:
             used = 0 if "vit" in t.model.owned else 1 + self._depths().index(t.model.first_block)
             prefix = laps[-n:, used]
             t.spent.prefix += float(prefix.sum())
-            t.spent.data += sum(waits[-n:])
-            with self._failing_alone(t):
-                t.read(self.steps_per_epoch, 1000 * float(prefix.mean()))
+            t.spent.data += float(waits[-n:, 0].sum())
+            t.spent.decode += float(waits[-n:, 1].sum())
+            with self.failing_alone(t):
+                t.read(self.steps_per_epoch, 1000 * float(prefix.mean()), line)
         self.display.rows({t.label: self._row(t) for t in self.trainees})
 
     def _row(self, t: Trainee, note: str = "") -> Row:
         step_s = float(np.mean(t.spent.steps_ms[-50:])) / 1000 if t.spent.steps_ms else 0.0
         rate = self.recipe.batch_size / step_s if step_s else None
         done = "done" if t.step >= self.steps else ""
-        return Row(t.loss, t.train_top1, t.validation_top1, rate, note or done)
+        known = t.loss if math.isfinite(t.loss) else None
+        left = step_s * (self.steps - t.step) if step_s else None
+        return Row(known, t.train_top1 if known else None, t.validation_top1, rate, left, note or done)
 
     def _spread_wall(self, since: float) -> float:
         now = time.monotonic()
@@ -191,7 +206,7 @@ class Lockstep:
     def _measure_memory(self, step: int, batch: Batch) -> None:
         for t in self.trainees:
             if t.step == step and not t.spent.peak_memory_mb and len(batch.labels):
-                with self._failing_alone(t):
+                with self.failing_alone(t):
                     t.spent.peak_memory_mb = step_memory(t.model, batch.clips, batch.labels, self.precision)
 
     def _save(self, step: int) -> None:
@@ -199,19 +214,23 @@ class Lockstep:
             if t.step == step:  # one that is ahead has its checkpoint already
                 t.save()
 
-    def _failing_alone(self, t: Trainee) -> _FailingAlone:
+    def failing_alone(self, t: Trainee) -> _FailingAlone:
+        """`with` it, an error of a method takes that method out of the lockstep, and only it."""
         return _FailingAlone(self, t)
 
     # -- evaluation ----------------------------------------------------------------------------------
 
     def _validate(self, step: int) -> None:
-        behind = [t for t in self.trainees if t.step == step]
-        if not self.data.validation.clips or not behind:
+        """After the last epoch, and every `validate_every` epochs."""
+        epoch, rest = divmod(step, self.steps_per_epoch)
+        due = not rest and (epoch % self.recipe.validate_every == 0 or step == self.steps)
+        behind = [t for t in self.trainees if t.step == step and t.validated < step]
+        if not due or not behind or not self.data.validation.clips:
             return
-        scored, _ = self._evaluate(self.data.validation, behind, "validate")
+        scored, unreadable = self._evaluate(self.data.validation, behind, "validate")
         for t in behind:
-            t.validation_top1 = scored[t.label].top1
-            t.note("validation", self.steps_per_epoch, {"top1": round(t.validation_top1, 3)})
+            if t in self.trainees:
+                t.note_validation(self.steps_per_epoch, scored[t.label].top1, unreadable)
         self.display.rows({t.label: self._row(t) for t in behind})
         self.display.begin("train", self.steps, step)
 
@@ -226,6 +245,7 @@ class Lockstep:
                 self.backbone,
                 loader,
                 self.precision,
+                self.failing_alone,
                 lambda done, total: self.display.advance(done),
                 self.stop,
             )
@@ -239,8 +259,8 @@ class Lockstep:
             return {}, set()
         scored, unreadable = self._evaluate(self.data.test, done, "test")
         out = {}
-        for t in done:
-            with self._failing_alone(t):
+        for t in [t for t in done if t in self.trainees]:
+            with self.failing_alone(t):
                 s = scored[t.label]
                 metrics = compute_metrics(
                     s.scores, s.labels, self.data.class_names, self.data.pairs, t.validation_top1
@@ -263,8 +283,9 @@ class _FailingAlone:
             return False
         t = self.trainee
         t.error = f"{type(error).__name__}: {error}"
-        (t.folder.path / "error.txt").write_text("".join(traceback.format_exception(error)))
-        self.lockstep.trainees.remove(t)
+        write_atomic(t.folder.error_file, "".join(traceback.format_exception(error)))
+        if t in self.lockstep.trainees:
+            self.lockstep.trainees.remove(t)
         self.lockstep.display.rows({t.label: self.lockstep._row(t, f"failed: {t.error}")})
         self.lockstep.display.say(f"{t.label} failed, the others go on: {t.error}")
         return True

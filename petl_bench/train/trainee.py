@@ -20,6 +20,9 @@ from petl_bench.method import build, make_method, seed_of
 from petl_bench.results import RunFolder, write_atomic
 from petl_bench.train.clock import Clock
 
+# names, as timm and TimeSformer have them, of embeddings that get no weight decay whatever their shape
+EMBEDDINGS = ("cls_token", "reg_token", "pos_embed", "time_embed", "prompts")
+
 
 class Diverged(ArithmeticError):
     """A loss that is no number."""
@@ -44,7 +47,7 @@ def parameter_groups(model: AdaptedViT, weight_decay: float) -> list[dict[str, A
     decay: list[torch.nn.Parameter] = []
     plain: list[torch.nn.Parameter] = []
     for name, p in model.named_parameters():
-        vector = p.ndim < 2 or name.endswith(("cls_token", "pos_embed", "prompts", "reg_token"))
+        vector = p.ndim < 2 or name.endswith(EMBEDDINGS)
         (plain if vector else decay).append(p)
     groups = [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     return [g for g in groups if g["params"]]
@@ -57,6 +60,7 @@ class Spent:
     own: float = 0.0  # the method's own compute
     prefix: float = 0.0  # the frozen prefix that it used
     data: float = 0.0  # waiting for batches
+    decode: float = 0.0  # what the batches took those who made them
     steps_ms: list[float] = field(default_factory=list)  # the last ones, prefix included
     peak_memory_mb: float = 0.0
     lockstep: float = 0.0  # wall-clock of the loop
@@ -67,11 +71,19 @@ class Trainee:
     """A run in training. `step` counts finished optimizer steps."""
 
     def __init__(
-        self, config: RunConfig, folder: RunFolder, backbone: VideoViT, classes: int, steps: int, warmup: int
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        backbone: VideoViT,
+        classes: int,
+        steps: int,
+        warmup: int,
+        identity: dict[str, str],
     ) -> None:
         recipe = config.recipe
         self.config = config
         self.folder = folder
+        self.identity = identity  # of what a checkpoint's numbers hang on besides the config
         self.method = make_method(config.method.name, config.method.settings)
         self.model = build(
             self.method,
@@ -90,8 +102,11 @@ class Trainee:
         self.step = 0
         self.spent = Spent()
         self.unreadable: set[str] = set()
+        self.validation_unreadable: set[str] = set()
+        self.validated = 0  # step of the last validation
         self.validation_top1: float | None = None
         self.error: str | None = None
+        self.window: list[list[float]] = []  # (loss, share right) of the steps since the last line of the log
         self._losses: list[Tensor] = []
         self._right: list[Tensor] = []
         self._lines: list[dict[str, Any]] = []
@@ -126,22 +141,35 @@ class Trainee:
         self._right.append((logits.detach().argmax(1) == labels).float().mean())
         self.step += 1
 
-    def read(self, steps_per_epoch: int, prefix_ms: float) -> None:
-        """Take losses and times off the device and log them. Raises Diverged for a loss that is no number."""
+    def read(self, steps_per_epoch: int, prefix_ms: float, line: bool) -> None:
+        """Take losses and times off the device; with `line`, log their mean since the last line.
+
+        Lines stand at fixed steps, and what is not logged yet is in the checkpoint: an interruption leaves no
+        trace in the log. Raises Diverged for a loss that is no number.
+        """
         laps = self.clock.read()
-        if not self._losses:
-            return
         self.spent.own += sum(laps)
         self.spent.steps_ms = (self.spent.steps_ms + [1000 * s + prefix_ms for s in laps])[-500:]
-        self.loss = float(torch.stack(self._losses).mean())
-        self.train_top1 = 100 * float(torch.stack(self._right).mean())
-        self._losses.clear()
-        self._right.clear()
+        if self._losses:
+            losses, right = torch.stack(self._losses).tolist(), torch.stack(self._right).tolist()
+            self.window += [list(pair) for pair in zip(losses, right, strict=True)]
+            self._losses.clear()
+            self._right.clear()
+        if not line or not self.window:
+            return
+        self.loss = sum(loss for loss, _ in self.window) / len(self.window)
+        self.train_top1 = 100 * sum(right for _, right in self.window) / len(self.window)
+        self.window.clear()
         rate = learning_rate(self.step - 1, self.steps, self.warmup, self.peak)
-        line = {"loss": round(self.loss, 5), "lr": rate, "train_top1": round(self.train_top1, 2)}
-        self.note("train", steps_per_epoch, line)
+        values = {"loss": round(self.loss, 5), "lr": rate, "train_top1": round(self.train_top1, 2)}
+        self.note("train", steps_per_epoch, values)
         if not math.isfinite(self.loss):
             raise Diverged(f"the loss is {self.loss} after step {self.step}: try a smaller learning rate")
+
+    def note_validation(self, steps_per_epoch: int, top1: float, unreadable: set[str]) -> None:
+        self.validation_top1, self.validated = top1, self.step
+        self.validation_unreadable |= unreadable
+        self.note("validation", steps_per_epoch, {"top1": round(top1, 3)})
 
     def note(self, kind: str, steps_per_epoch: int, values: dict[str, Any]) -> None:
         epoch = round(self.step / steps_per_epoch, 4)
@@ -154,11 +182,15 @@ class Trainee:
         buffer = io.BytesIO()
         torch.save(
             {
+                "identity": self.identity,
                 "step": self.step,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "spent": vars(self.spent),
                 "unreadable": sorted(self.unreadable),
+                "validation_unreadable": sorted(self.validation_unreadable),
+                "validated": self.validated,
+                "window": self.window,
                 "validation_top1": self.validation_top1,
             },
             buffer,
@@ -177,13 +209,21 @@ class Trainee:
         device = next(self.model.parameters()).device
         try:
             state = torch.load(file, map_location=device, weights_only=True)
+            changed = [k for k, v in self.identity.items() if state["identity"].get(k) != v]
+            if changed:
+                raise UserError(
+                    f"the {' and the '.join(changed)} changed since; pass --overwrite to start again"
+                )
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
         except Exception as error:  # a torn or foreign file can fail in any way
-            raise UserError(f"{file} cannot be read ({error}): delete it to start the run again.") from None
+            raise UserError(f"{file} cannot be used: {error}. Delete it to start the run again.") from None
         self.step = state["step"]
         self.spent = Spent(**state["spent"])
         self.unreadable = set(state["unreadable"])
+        self.validation_unreadable = set(state["validation_unreadable"])
+        self.validated = state["validated"]
+        self.window = state["window"]
         self.validation_top1 = state["validation_top1"]
         self._lines = [line for line in self.folder.read_log() if line["step"] <= self.step]
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -14,7 +15,7 @@ from petl_bench.train.run import Options, run_all
 
 
 def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
-    """Train each method with each rate, and write `<out>/<suite>/<data set>.yaml` with all of the search.
+    """Train each method with each rate, and write `<out>/tune/<suite>/<data set>.yaml` with all of the search.
 
     The file can be put under `configs/learning_rates/`, or named by a suite's `learning_rates`. A rate with which
     training diverged counts as 0 %. Of equals, the one that was better on the way is chosen (mean of all
@@ -27,14 +28,16 @@ def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
     if configs[0].recipe.validation == 0:
         raise UserError("recipe.validation is 0: there is no validation part to choose learning rates on.")
     variants = [_variant(c, rate) for c in configs for rate in grid]
-    options.test = False
-    run_all(variants, options)
+    out = (
+        options.out / "tune"
+    )  # one folder deeper than runs that were tested, so that no report takes them in
+    run_all(variants, replace(options, out=out, test=False))
     files = []
     for name in dict.fromkeys(c.dataset.name for c in configs):
         chosen, table = {}, {}
         of_set = [c for c in configs if c.dataset.name == name]
         for c in of_set:
-            row = {rate: _validation_top1(RunFolder.of(options.out, _variant(c, rate))) for rate in grid}
+            row = {rate: _validation_top1(RunFolder.of(out, _variant(c, rate))) for rate in grid}
             table[c.method.label] = {f"{rate:g}": scores[-1] for rate, scores in row.items()}
             chosen[c.method.label] = choose(row)
         rates = LearningRates(
@@ -46,7 +49,7 @@ def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
             validation_top1=table,
             chosen=chosen,
         )
-        file = options.out / f"{configs[0].suite}-tune" / f"{name}.yaml"
+        file = out / configs[0].suite / f"{name}.yaml"
         header = f"# Made by `petl-bench tune`: top-1 on the validation part of {name}, in percent, by learning rate.\n"
         write_atomic(file, header + yaml.safe_dump(rates.model_dump(mode="json"), sort_keys=False))
         files.append(file)
@@ -55,7 +58,7 @@ def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
 
 def _variant(config: RunConfig, rate: float) -> RunConfig:
     method = config.method.model_copy(update={"lr": rate, "label": f"{config.method.label}@{rate:g}"})
-    return config.model_copy(update={"suite": f"{config.suite}-tune", "method": method, "selection": None})
+    return config.model_copy(update={"method": method, "selection": None})
 
 
 def choose(scores: dict[float, list[float]]) -> float:
