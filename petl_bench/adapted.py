@@ -24,17 +24,25 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from petl_bench.backbone import ClipShape, VideoViT, embed, pool
+from petl_bench.backbone import ClipShape, VideoViT, embed
 
 STREAM_SLOTS = ("tokens", "before_attn", "after_attn", "before_mlp", "after_mlp", "beside_mlp")
 LINEAR_SLOTS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
 
 
 class MeanPool(nn.Module):
-    """Mean of the frames' class tokens, then the final norm: the published head's input."""
+    """The published head's input: the frames' class tokens, averaged, then the final norm.
+
+    For ViTs that were pretrained with the mean of their patches instead: that, with the norms where they had them.
+    """
 
     def forward(self, x: Tensor, shape: ClipShape, model: AdaptedViT) -> Tensor:
-        return model.final_norm(pool(model.vit, x, shape))
+        """(B*T, P + ... + N, D) -> (B, D)."""
+        norm, fc_norm = model.norms()
+        by_class_token = model.vit.global_pool == "token"
+        frames = x[:, 0] if by_class_token else norm(x[:, -shape.N :]).mean(1)
+        clips = frames.view(shape.B, shape.T, -1).mean(1)
+        return fc_norm(norm(clips) if by_class_token else clips)  # type: ignore[no-any-return]
 
 
 class AdaptedViT(nn.Module):
@@ -97,10 +105,16 @@ class AdaptedViT(nn.Module):
         own = f"block{index}"
         return self.owned[own] if own in self.owned else self.vit.blocks[index]
 
-    def final_norm(self, x: Tensor) -> Tensor:
+    def norms(self) -> tuple[nn.Module, nn.Module]:
+        """The final norm, and the one after pooling of ViTs that have it there; the other is the identity."""
         if "norm" in self.owned:
-            return self.owned["norm"](x)  # type: ignore[no-any-return]
-        return self.vit.fc_norm(self.vit.norm(x))  # type: ignore[no-any-return]
+            return self.owned["norm"][0], self.owned["norm"][1]  # type: ignore[index]
+        return self.vit.norm, self.vit.fc_norm
+
+    def final_norm(self, x: Tensor) -> Tensor:
+        """Both norms, whatever the shape before the width."""
+        norm, fc_norm = self.norms()
+        return fc_norm(norm(x))  # type: ignore[no-any-return]
 
     def slot(self, index: int, name: str) -> nn.Module | None:
         key = f"{index}_{name.replace('.', '-')}"

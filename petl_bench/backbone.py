@@ -112,15 +112,6 @@ def embed(vit: VisionTransformer, pixels: Tensor) -> Tensor:
     return vit.norm_pre(x)  # type: ignore[no-any-return]
 
 
-def pool(vit: VisionTransformer, x: Tensor, shape: ClipShape) -> Tensor:
-    """Mean over frames of each frame's summary: (B*T, P + ... + N, D) -> (B, D), before the final norm.
-
-    The summary is the class token, or the mean of the patches for ViTs that were trained so.
-    """
-    frame = x[:, 0] if vit.global_pool == "token" else x[:, -shape.N :].mean(1)
-    return frame.view(shape.B, shape.T, -1).mean(1)
-
-
 def load_backbone(config: BackboneConfig) -> VideoViT:
     """The backbone of a config, frozen, in float32 on the CPU.
 
