@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 from safetensors.torch import save as save_safetensors
 
@@ -98,7 +100,9 @@ class Scribe:
 
     def finish(self, t: Trainee, tested: tuple[Metrics, Scored] | None, unreadable: set[str]) -> None:
         state = {k: v.detach().cpu().contiguous() for k, v in t.model.state_dict().items()}
-        adapter = save_safetensors(state, metadata={"method": t.config.method.name, "label": t.label})
+        # one entry: several would be written in an order that changes from run to run
+        header = json.dumps({"method": t.config.method.name, "label": t.label})
+        adapter = save_safetensors(state, metadata={"petl_bench": header})
         write_atomic(t.folder.adapter_file, adapter)
         t.write_log()
         metrics, cost = None, None
