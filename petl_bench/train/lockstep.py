@@ -109,7 +109,7 @@ class Lockstep:
                 if step % READ_EVERY == 0 or epoch_ends:
                     self._read(line=True)
                     begun = self._spread_wall(begun)
-                    self.display.advance(step)
+                self.display.advance(step)
                 if epoch_ends:
                     self._validate(step)
                     begun = time.monotonic()  # validation is no training time
