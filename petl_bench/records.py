@@ -19,8 +19,19 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class HeadMetrics(Frozen):
+    """Scores of one head of a data set with several (EPIC-Kitchens: verb and noun), in percent."""
+
+    top1: float
+    top5: float | None = None
+    mean_class: float
+
+
 class Metrics(Frozen):
-    """Scores on the test split, touched once after the last step. All accuracies are in percent."""
+    """Scores on the test split, touched once after the last step. All accuracies are in percent.
+
+    With several heads, a clip is right where all of them are; the heads' own scores stand in `heads`.
+    """
 
     top1: float
     top5: float | None = Field(None, description="None where the data set has 5 classes or fewer")
@@ -30,6 +41,11 @@ class Metrics(Frozen):
     )
     n_test: int
     validation_top1: float | None = Field(None, description="on the validation part, after the last epoch")
+    top1_reversed: float | None = Field(None, description="top-1 with the frames of each clip in reverse")
+    top1_shuffled: float | None = Field(
+        None, description="top-1 with the frames of each clip in random order"
+    )
+    heads: dict[str, HeadMetrics] = Field(default_factory=dict, description="head -> its own scores")
     per_class: dict[str, float] = Field(default_factory=dict, description="class name -> accuracy")
     per_pair: dict[str, float] = Field(
         default_factory=dict, description='"class/twin" -> pair accuracy of the clips of both'
@@ -117,6 +133,9 @@ class RunRecord(Frozen):
     method: str
     backbone: str
     seed: int
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="of the method, defaults filled in; what a sweep varies stands here"
+    )
     order_blind: bool = Field(description="the method cannot tell a clip from its reversal, by construction")
     metrics: Metrics | None = None
     cost: Cost | None = None

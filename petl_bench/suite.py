@@ -8,7 +8,6 @@ from typing import Any
 
 from petl_bench.config import (
     BackboneConfig,
-    DatasetConfig,
     LearningRates,
     MethodConfig,
     Recipe,
@@ -21,6 +20,7 @@ from petl_bench.config import (
     read_yaml,
     validated,
 )
+from petl_bench.dataset_config import DatasetConfig
 from petl_bench.errors import UserError, unknown_name
 from petl_bench.records import Selection
 from petl_bench.registry import method_names

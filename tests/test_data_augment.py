@@ -9,8 +9,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from petl_bench.config import Augment
 from petl_bench.data import augment
+from petl_bench.dataset_config import Augment
 
 
 def _video(height: int, width: int, length: int = 3) -> Tensor:

@@ -21,11 +21,11 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 from video_files import all_frames, numbered_frames, write_file
 
-from petl_bench.config import Augment, DatasetConfig, ListSource, Sampling, SynthSource, Views
 from petl_bench.data import Batch, Clip, Loader, Manifest, open_data
 from petl_bench.data.augment import train_view
 from petl_bench.data.loader import CLIP, generator
 from petl_bench.data.sampling import train_indices, view_indices
+from petl_bench.dataset_config import Augment, DatasetConfig, ListSource, Sampling, SynthSource, Views
 
 SIZE = 32
 SHAPES = [(48, 64, 24), (64, 48, 24), (40, 40, 9), (32, 32, 24), (48, 80, 3)]  # height, width, frames
@@ -285,7 +285,7 @@ def test_an_exception_of_the_consumer_ends_the_workers(manifest: Manifest) -> No
 SCRIPT = """
 import multiprocessing, sys, time
 from pathlib import Path
-from petl_bench.config import DatasetConfig, ListSource
+from petl_bench.dataset_config import DatasetConfig, ListSource
 from petl_bench.data import Clip, Loader, Manifest
 if __name__ == "__main__":
     config = DatasetConfig(name="x", summary="", classes=2, source=ListSource(kind="list"))

@@ -18,18 +18,18 @@ import pytest
 from video_files import all_frames, numbered_frames
 
 from petl_bench import synth
-from petl_bench.config import DatasetConfig, SynthSource
 from petl_bench.data import dataset_state, open_data, rendered
 from petl_bench.data.decode import open_video
 from petl_bench.data.encode import write_video
 from petl_bench.data.rendered import Rendering, rendered_clips
+from petl_bench.dataset_config import DatasetConfig, SynthSource
 from petl_bench.errors import UserError
 
 # many clips, so that rendering takes seconds; small ones, so that it takes few
 SCRIPT = """
 import sys
 from pathlib import Path
-from petl_bench.config import SynthSource
+from petl_bench.dataset_config import SynthSource
 from petl_bench.data.rendered import rendered_clips
 if __name__ == "__main__":
     source = SynthSource(kind="synth", task="motion", train_clips=int(sys.argv[2]), test_clips=4, size=32, length=8)

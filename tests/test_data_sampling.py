@@ -8,8 +8,8 @@ from math import ceil
 import numpy as np
 import pytest
 
-from petl_bench.config import Sampling
 from petl_bench.data import sampling
+from petl_bench.dataset_config import Sampling
 
 LENGTHS = [*range(1, 50), 64, 97, 300]
 SEGMENTS = [Sampling(frames=T) for T in (1, 3, 4, 8, 16)]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from petl_bench.config import DatasetConfig
 from petl_bench.data import Clip, Manifest, data_root, dataset_state, open_data
 from petl_bench.data.manifest import hold_out
+from petl_bench.dataset_config import DatasetConfig
 from petl_bench.errors import UserError
 
 TEMPLATES = ["Moving something up", "Covering something with something", "Opening something"]

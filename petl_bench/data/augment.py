@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from petl_bench.config import Augment
+from petl_bench.dataset_config import Augment
 
 CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
 

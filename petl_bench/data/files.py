@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from petl_bench.config import DatasetConfig, ListSource, SSv2Source
 from petl_bench.data.manifest import Clip, Manifest
+from petl_bench.dataset_config import DatasetConfig, ListSource, SSv2Source
 from petl_bench.errors import UserError
 
 Files = SSv2Source | ListSource

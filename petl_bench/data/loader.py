@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from petl_bench.config import DatasetConfig
 from petl_bench.data.augment import spatial_views, train_view
 from petl_bench.data.children import become_child, children_deaf_to_interrupts, one_thread
 from petl_bench.data.decode import DecodeError, decoder_name, open_video, silence_decoders
 from petl_bench.data.manifest import Manifest
 from petl_bench.data.sampling import train_indices, view_indices
+from petl_bench.dataset_config import DatasetConfig
 
 TimeOrder = Literal["kept", "reversed", "shuffled"]
 Key = tuple[int, int]  # epoch, position in the manifest

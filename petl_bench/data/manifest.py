@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from petl_bench.config import DatasetConfig
+from petl_bench.dataset_config import DatasetConfig
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 from petl_bench import synth
-from petl_bench.config import SynthSource
 from petl_bench.data.children import become_child, children_deaf_to_interrupts, one_thread
 from petl_bench.data.encode import ENCODING, write_video
 from petl_bench.data.locking import locked
 from petl_bench.data.manifest import Clip
+from petl_bench.dataset_config import SynthSource
 from petl_bench.errors import UserError
 from petl_bench.results import write_atomic
 

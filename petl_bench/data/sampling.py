@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from petl_bench.config import Sampling
+from petl_bench.dataset_config import Sampling
 
 Indices = NDArray[np.int64]
 

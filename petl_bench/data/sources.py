@@ -9,10 +9,10 @@ from typing import NamedTuple
 import platformdirs
 
 from petl_bench import synth
-from petl_bench.config import DatasetConfig, SynthSource
 from petl_bench.data.files import existing, expected_files, read_lists
 from petl_bench.data.manifest import Clip, Manifest, VideoData, hold_out
 from petl_bench.data.rendered import BYTES_PER_CLIP, Progress, Rendering, rendered_clips
+from petl_bench.dataset_config import DatasetConfig, SynthSource
 from petl_bench.errors import UserError
 
 
