@@ -46,6 +46,13 @@ class Decoder(Protocol):
             (len(indices), height, width, 3), values 0..255.
         """
 
+    def frame_range(self, start: float, stop: float) -> tuple[int, int]:
+        """The frames shown from `start` to before `stop`, seconds after the first frame: (first, last + 1).
+
+        By the frames' own presentation times, so variable frame rates are right. A span between two frames
+        holds the frame that is on the screen at `start`. Raises ValueError for a span after the last frame.
+        """
+
     def close(self) -> None:
         """Free the file and the decoder."""
 
@@ -78,6 +85,17 @@ class PyavDecoder:
     @property
     def frame_count(self) -> int:
         return len(self._packets)
+
+    def frame_range(self, start: float, stop: float) -> tuple[int, int]:
+        return span_of_frames(self._times(), start, stop)
+
+    def _times(self) -> NDArray[np.float64]:
+        """When each frame is shown, seconds after the first; at the mean rate in files that do not say."""
+        if any(p.pts is None for p in self._packets):
+            return np.arange(len(self._packets)) / float(self._stream.average_rate or 25)
+        pts = np.sort(np.array([p.pts for p in self._packets], dtype=np.int64))
+        times: NDArray[np.float64] = (pts - pts[0]) * float(self._stream.time_base)
+        return times
 
     def frames(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         wanted = set(indices)
@@ -147,6 +165,21 @@ class DecordDecoder:
         self._reader = None
 
 
+def span_of_frames(times: NDArray[np.float64], start: float, stop: float) -> tuple[int, int]:
+    """The part (first, last + 1) of ascending `times` in [start, stop); see `Decoder.frame_range`."""
+    slack = 1e-6  # seconds; times in files are whole multiples of a tick, times in lists are rounded
+    # what is shown at its last frame's time is shown for about as long as the frame before it
+    period = float(times[-1] - times[-2]) if len(times) > 1 else np.inf
+    if start > times[-1] + period:
+        raise ValueError(f"the span {start:g}..{stop:g} s begins after the last frame, at {times[-1]:g} s")
+    first = int(np.searchsorted(times, start - slack))
+    end = int(np.searchsorted(times, stop - slack))
+    if end <= first:
+        first = max(int(np.searchsorted(times, start + slack, side="right")) - 1, 0)
+        end = first + 1
+    return first, end
+
+
 def _pts(packet: Any) -> int:
     return int(packet.pts)
 
@@ -210,6 +243,9 @@ class _DecordOrPyav:
     @property
     def frame_count(self) -> int:
         return self._pyav.frame_count
+
+    def frame_range(self, start: float, stop: float) -> tuple[int, int]:
+        return self._pyav.frame_range(start, stop)
 
     def frames(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         if self._decord is not None and self._decord.frame_count == self.frame_count:

@@ -93,11 +93,15 @@ class ClipReader(Dataset[Batch]):
         """One clip: (T, 3, S, S) for training, (V, T, 3, S, S) for tests. Raises DecodeError."""
         rng = generator(CLIP, self.seed, epoch, index)
         sampling, views = self.config.sampling, self.config.views
-        with open_video(self.clips[index].path, self.decoder) as video:
+        clip = self.clips[index]
+        with open_video(clip.path, self.decoder) as video:
+            first, end = 0, video.frame_count
+            if clip.start is not None and clip.stop is not None:
+                first, end = video.frame_range(clip.start, clip.stop)
             if self.train:
-                wanted = train_indices(video.frame_count, sampling, rng)[None]
+                wanted = first + train_indices(end - first, sampling, rng)[None]
             else:
-                wanted = view_indices(video.frame_count, sampling, views.temporal)
+                wanted = first + view_indices(end - first, sampling, views.temporal)
             unique, places = np.unique(
                 wanted, return_inverse=True
             )  # a frame of several views is decoded once

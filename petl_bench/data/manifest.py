@@ -14,11 +14,16 @@ from petl_bench.dataset_config import DatasetConfig
 
 @dataclass(frozen=True)
 class Clip:
-    """A labelled video file. The id names it within its data set, on every machine."""
+    """A labelled video file, or the part of one from `start` to before `stop`, seconds after its first frame.
+
+    The id names it within its data set, on every machine.
+    """
 
     path: Path
     label: int
     id: str
+    start: float | None = None
+    stop: float | None = None
 
 
 @dataclass(frozen=True)
