@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from petl_bench.adapted import AdaptedViT
@@ -77,7 +76,9 @@ def count_flops(model: AdaptedViT, frames: int, size: int) -> int:
         model.train(training)
 
 
-def step_memory_mb(model: AdaptedViT, clips: Tensor, labels: Tensor) -> float:
+def step_memory_mb(
+    model: AdaptedViT, clips: Tensor, labels: Tensor, loss_of: Callable[[Tensor, Tensor], Tensor]
+) -> float:
     """Memory of a training step of this method alone, in MiB, where the device keeps no statistics.
 
     Weights (frozen and trained), gradients, AdamW's two moments, and every tensor that autograd saves for the
@@ -95,7 +96,7 @@ def step_memory_mb(model: AdaptedViT, clips: Tensor, labels: Tensor) -> float:
     training = model.training
     model.train()
     with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        loss = F.cross_entropy(model(clips), labels)  # alive until counted, so that no storage is used twice
+        loss = loss_of(model(clips), labels)  # alive until counted, so that no storage is used twice
     model.train(training)
     del loss
     frozen = 4 * count(model.backbone)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from petl_bench.records import Metrics
+from petl_bench.records import HeadMetrics, Metrics
 
 
 def compute_metrics(
@@ -59,3 +59,51 @@ def compute_metrics(
         per_class=per_class,
         per_pair=per_pair,
     )
+
+
+def compute_head_metrics(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    heads: Mapping[str, int],
+    validation_top1: float | None = None,
+) -> Metrics:
+    """Metrics where a label is several at once: of the combination, and of each head.
+
+    The score of a combination is the product of its heads' scores.
+
+    Args:
+        scores: (clips, sum of the heads' sizes), the heads side by side.
+        labels: (clips,), index of the combination, the last head running fastest.
+        heads: name -> classes.
+
+    Raises:
+        FloatingPointError: scores that are not finite.
+        ValueError: no clips.
+    """
+    sizes = tuple(heads.values())
+    parts = np.split(scores, np.cumsum(sizes)[:-1], axis=1)
+    each = {
+        name: compute_metrics(part, own, [str(c) for c in range(part.shape[1])])
+        for (name, part), own in zip(
+            zip(heads, parts, strict=True), np.unravel_index(labels, sizes), strict=True
+        )
+    }
+    rank = np.array([_rank_of_product(row, label) for *row, label in zip(*parts, labels, strict=True)])
+    right = rank == 0
+    return Metrics(
+        top1=100 * float(right.mean()),
+        top5=100 * float((rank < 5).mean()),
+        mean_class=100 * float(np.mean([right[labels == c].mean() for c in np.unique(labels)])),
+        n_test=len(labels),
+        validation_top1=validation_top1,
+        heads={n: HeadMetrics(top1=m.top1, top5=m.top5, mean_class=m.mean_class) for n, m in each.items()},
+    )
+
+
+def _rank_of_product(parts: Sequence[NDArray[np.float64]], label: int) -> int:
+    """Rank of a combination among all, by the product of scores; ties count against it."""
+    products = parts[0]
+    for part in parts[1:]:
+        products = np.multiply.outer(products, part)
+    flat = products.reshape(-1)
+    return int((flat >= flat[label]).sum()) - 1

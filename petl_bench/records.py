@@ -96,6 +96,10 @@ class Selection(Frozen):
     )
     seed: int
     source: str = Field(description="the file that holds the whole search")
+    train_clips: int | None = Field(None, description="that the search trained on")
+    recipe: dict[str, Any] = Field(
+        default_factory=dict, description="what the search had otherwise than the run: field -> the search's"
+    )
 
 
 class Provenance(Frozen):

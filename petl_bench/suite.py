@@ -36,6 +36,7 @@ PAPER_METHODS = (
     "adapter",
     "st_adapter",
 )
+TESTING = ("test_batch_size", "validate_every")  # of a recipe: they change no weight
 
 
 @dataclass
@@ -107,7 +108,7 @@ def expand(request: Request) -> list[RunConfig]:
                 backbone = load_backbone_config(
                     method.backbone or suite_backbone, changes.get("backbone", {})
                 )
-                method, selection = _tuned(method, changes, suite, dataset, backbone)
+                method, selection = _tuned(method, changes, suite, dataset, backbone, recipe)
                 runs.append(
                     RunConfig(
                         suite=suite.name,
@@ -159,6 +160,7 @@ def _tuned(
     suite: Suite,
     dataset: DatasetConfig,
     backbone: BackboneConfig,
+    recipe: Recipe,
 ) -> tuple[MethodConfig, Selection | None]:
     """The method with `--set` laid over its settings, and with the learning rate that a search chose for it."""
     own = merge(
@@ -189,6 +191,8 @@ def _tuned(
         validation_top1=rates.validation_top1[method.label],
         seed=rates.seed,
         source=f"learning_rates/{Path(name).stem}.yaml",
+        train_clips=rates.train_clips,
+        recipe={k: v for k, v in rates.recipe if k not in ("lr", *TESTING) and v != getattr(recipe, k)},
     )
     return method.model_copy(update={"lr": known}), selection
 

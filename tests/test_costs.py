@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import VideoViT
@@ -64,14 +65,14 @@ def test_memory_counts_what_autograd_keeps() -> None:
     backbone = small_backbone()
     clips, labels = random_clips(backbone, 4), torch.arange(4)
     memory = {
-        name: step_memory_mb(build(make_method(name), backbone, 5), clips, labels)
+        name: step_memory_mb(build(make_method(name), backbone, 5), clips, labels, cross_entropy)
         for name in ("linear_probe", "partial", "st_adapter", "full")
     }
     frozen = sum(p.numel() for p in backbone.parameters())
     assert memory["linear_probe"] > (4 * frozen + clips.nbytes) / MIB
     assert memory["linear_probe"] < memory["partial"] < memory["st_adapter"] < memory["full"]
     # half the batch keeps half the activations
-    small = step_memory_mb(build(make_method("full"), backbone, 5), clips[:2], labels[:2])
+    small = step_memory_mb(build(make_method("full"), backbone, 5), clips[:2], labels[:2], cross_entropy)
     state = (
         4 * frozen + 16 * sum(p.numel() for p in build(make_method("full"), backbone, 5).parameters())
     ) / MIB

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from petl_bench.backbone import load_backbone
 from petl_bench.config import RunConfig
-from petl_bench.data import open_data
+from petl_bench.data import Loader, open_data
 from petl_bench.errors import UserError
+from petl_bench.method import build, make_method
 from petl_bench.records import RunRecord
 from petl_bench.results import RunFolder, read_record
 from petl_bench.train import run as runner
@@ -153,6 +154,31 @@ def test_an_order_blind_method_cannot_tell_twins(together: Path, small_runs: Mak
         assert record.metrics.pair_accuracy is not None
         assert record.metrics.pair_accuracy <= 50.0
         assert record.metrics.top1 <= 50.0
+
+
+def test_frame_order_is_measured(together: Path, small_runs: MakeRuns) -> None:
+    """Reversed clips, flipped here by hand and fed to the trained weights, give what the record says."""
+    config = small_runs("st_adapter")[0]
+    record = RunFolder.of(together, config).read_record()
+    assert record is not None
+    assert record.metrics is not None
+    backbone = load_backbone(config.backbone)
+    model = build(make_method("st_adapter"), backbone, 16, frames=8).eval()
+    model.load_state_dict(weights(together, config))
+    data = open_data(config.dataset, config.recipe.validation)
+    options = {"size": backbone.image_size, "batch_size": 8, "seed": 0, "train": False, "workers": 0}
+    right = 0
+    for batch in Loader(data.test, config.dataset, **options).epoch(0):
+        with torch.no_grad():
+            scores = model(batch.clips[:, 0].flip(1))
+        right += int((scores.argmax(1) == batch.labels).sum())
+    assert record.metrics.top1_reversed == pytest.approx(100 * right / 32)
+    assert record.settings["kernel"] == [3, 1, 1]
+    for name in ("linear_probe", "partial", "prompt"):
+        blind = RunFolder.of(together, small_runs(name)[0]).read_record()
+        assert blind is not None
+        assert blind.metrics is not None
+        assert blind.metrics.top1_reversed == blind.metrics.top1_shuffled == blind.metrics.top1
 
 
 def test_a_method_fails_alone(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from petl_bench.metrics import compute_metrics
+from petl_bench.metrics import compute_head_metrics, compute_metrics
 
 
 def test_against_loops() -> None:
@@ -49,3 +49,27 @@ def test_bad_scores() -> None:
         compute_metrics(np.full((2, 3), np.nan), np.array([0, 1]), list("abc"))
     with pytest.raises(ValueError, match="no test clips"):
         compute_metrics(np.zeros((0, 3)), np.zeros(0, dtype=np.int64), list("abc"))
+
+
+def test_several_heads_against_loops() -> None:
+    """Two heads of 3 and 4 classes: a combination scores the product of both."""
+    rng = np.random.default_rng(1)
+    verbs, nouns = rng.dirichlet(np.ones(3), 50), rng.dirichlet(np.ones(4), 50)
+    verb, noun = rng.integers(0, 3, 50), rng.integers(0, 4, 50)
+    m = compute_head_metrics(np.hstack([verbs, nouns]), verb * 4 + noun, {"verb": 3, "noun": 4}, 12.5)
+    top1 = top5 = verb_top1 = 0
+    actions: dict[tuple[int, int], list[bool]] = {}
+    for v_row, n_row, v, n in zip(verbs, nouns, verb, noun, strict=True):
+        products = {(a, b): v_row[a] * n_row[b] for a in range(3) for b in range(4)}
+        best = sorted(products, key=lambda pair: -products[pair])
+        top1 += best[0] == (v, n)
+        top5 += (v, n) in best[:5]
+        verb_top1 += v_row.argmax() == v
+        actions.setdefault((v, n), []).append(best[0] == (v, n))
+    assert m.top1 == pytest.approx(2 * top1)
+    assert m.top5 == pytest.approx(2 * top5)
+    assert m.mean_class == pytest.approx(100 * np.mean([np.mean(r) for r in actions.values()]))
+    assert m.heads["verb"].top1 == pytest.approx(2 * verb_top1)
+    assert m.heads["noun"].top1 == pytest.approx(2 * (nouns.argmax(1) == noun).sum())
+    assert m.heads["noun"].top5 is None
+    assert (m.n_test, m.validation_top1, m.per_class) == (50, 12.5, {})

@@ -1,7 +1,7 @@
 """Videos: data sets and their splits, decoding, sampling, augmentation, batches."""
 
 from petl_bench.data.decode import DecodeError, decoder_version
-from petl_bench.data.loader import Batch, Loader
+from petl_bench.data.loader import Batch, Loader, TimeOrder
 from petl_bench.data.manifest import Clip, Manifest, VideoData
 from petl_bench.data.sources import DatasetState, data_root, dataset_state, open_data
 
@@ -12,6 +12,7 @@ __all__ = [
     "DecodeError",
     "Loader",
     "Manifest",
+    "TimeOrder",
     "VideoData",
     "data_root",
     "dataset_state",

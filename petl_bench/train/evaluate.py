@@ -22,19 +22,16 @@ class Scored:
     """What evaluation yields for one method.
 
     Attributes:
-        scores: class probabilities averaged over views, (clips, classes).
+        scores: class probabilities averaged over views, (clips, outputs).
         labels: (clips,).
         seconds: the method's own compute with the prefix it uses.
+        top1: percent.
     """
 
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
     seconds: float
-
-    @property
-    def top1(self) -> float:
-        """Percent."""
-        return 100 * float((self.scores.argmax(1) == self.labels).mean()) if len(self.labels) else 0.0
+    top1: float
 
 
 @torch.no_grad()
@@ -81,15 +78,18 @@ def evaluate(
                 for t in [t for t in trainees if t.error is None]:
                     with failing_alone(t), clocks[t.label].lap():
                         logits = t.model.from_frozen(frozen).float()
-                        scores[t.label].append(logits.softmax(-1).view(B, V, -1).mean(1).double())
+                        probabilities = t.objective.probabilities(logits)
+                        scores[t.label].append(probabilities.view(B, V, -1).mean(1).double())
         tick(done, len(loader))
     for t in trainees:
         t.model.train()
     laps = np.array(prefix.read()).reshape(-1, 1 + len(depths)).sum(0)  # [pixels, depth 0, depth 1, ...]
-    truth = torch.cat(labels).numpy() if labels else np.zeros(0, dtype=np.int64)
+    truth = torch.cat(labels) if labels else torch.zeros(0, dtype=torch.int64)
     out = {}
     for t in [t for t in trainees if t.error is None]:
         used = 1 if "vit" in t.model.owned else 2 + depths.index(t.model.first_block)
-        got = torch.cat(scores[t.label]).cpu().numpy() if labels else np.zeros((0, 1))
-        out[t.label] = Scored(got, truth, sum(clocks[t.label].read()) + float(laps[:used].sum()))
+        got = torch.cat(scores[t.label]).cpu() if labels else torch.zeros(0, t.model.head.out_features)
+        top1 = 100 * float(t.objective.right(got, truth).double().mean()) if labels else 0.0
+        seconds = sum(clocks[t.label].read()) + float(laps[:used].sum())
+        out[t.label] = Scored(got.numpy(), truth.numpy(), seconds, top1)
     return out, unreadable

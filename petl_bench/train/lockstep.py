@@ -20,9 +20,9 @@ from torch import Tensor
 from petl_bench.adapted import Frozen
 from petl_bench.backbone import VideoViT
 from petl_bench.config import RunConfig
-from petl_bench.data import Batch, Loader, VideoData
+from petl_bench.data import Batch, Loader, Manifest, TimeOrder, VideoData
 from petl_bench.display import Display, Row
-from petl_bench.metrics import compute_metrics
+from petl_bench.metrics import compute_head_metrics, compute_metrics
 from petl_bench.records import Metrics
 from petl_bench.results import RunFolder, write_atomic
 from petl_bench.train.clock import Clock
@@ -79,7 +79,7 @@ class Lockstep:
         self.trainees: list[Trainee] = []
         for config in configs:
             folder = RunFolder.of(out, config)
-            trainee = Trainee(config, folder, backbone, len(data.class_names), self.steps, warmup, identity)
+            trainee = Trainee(config, folder, backbone, self.steps, warmup, identity)
             trainee.load()
             trainee.spent.sessions += 1
             self.trainees.append(trainee)
@@ -87,8 +87,11 @@ class Lockstep:
         self.prefix = Clock(self.device)
         self._waits: list[tuple[float, float]] = []  # of each batch: seconds waited for it, seconds it took
 
-    def _loader(self, manifest: object, batch_size: int, train: bool) -> Loader:
-        return Loader(manifest, batch_size=batch_size, train=train, **self._loader_options)  # type: ignore[arg-type]
+    def _loader(
+        self, manifest: Manifest, batch_size: int, train: bool, time_order: TimeOrder = "kept"
+    ) -> Loader:
+        options = {"batch_size": batch_size, "train": train, "time_order": time_order}
+        return Loader(manifest, **options, **self._loader_options)  # type: ignore[arg-type]
 
     # -- training ------------------------------------------------------------------------------------
 
@@ -207,7 +210,9 @@ class Lockstep:
         for t in self.trainees:
             if t.step == step and not t.spent.peak_memory_mb and len(batch.labels):
                 with self.failing_alone(t):
-                    t.spent.peak_memory_mb = step_memory(t.model, batch.clips, batch.labels, self.precision)
+                    t.spent.peak_memory_mb = step_memory(
+                        t.model, batch.clips, batch.labels, t.objective.loss, self.precision
+                    )
 
     def _save(self, step: int) -> None:
         for t in self.trainees:
@@ -235,9 +240,10 @@ class Lockstep:
         self.display.begin("train", self.steps, step)
 
     def _evaluate(
-        self, manifest: object, trainees: list[Trainee], task: str
+        self, manifest: Manifest, trainees: list[Trainee], task: str, time_order: TimeOrder = "kept"
     ) -> tuple[dict[str, Scored], set[str]]:
-        loader = self._loader(manifest, self.recipe.test_batch_size or self.recipe.batch_size, train=False)
+        size = self.recipe.test_batch_size or self.recipe.batch_size
+        loader = self._loader(manifest, size, train=False, time_order=time_order)
         self.display.begin(task, len(loader))
         try:
             return evaluate(
@@ -253,20 +259,30 @@ class Lockstep:
             loader.close()
 
     def test(self) -> tuple[dict[str, tuple[Metrics, Scored]], set[str]]:
-        """The test split, once, for every method that reached its last step."""
+        """The test split, once, for every method that reached its last step: with the frames of each clip in
+        their order, reversed and shuffled."""
         done = [t for t in self.trainees if t.step >= self.steps]
         if not done:
             return {}, set()
         scored, unreadable = self._evaluate(self.data.test, done, "test")
+        backwards, _ = self._evaluate(self.data.test, done, "test, frames reversed", "reversed")
+        shuffled, _ = self._evaluate(self.data.test, done, "test, frames shuffled", "shuffled")
         out = {}
         for t in [t for t in done if t in self.trainees]:
             with self.failing_alone(t):
-                s = scored[t.label]
-                metrics = compute_metrics(
-                    s.scores, s.labels, self.data.class_names, self.data.pairs, t.validation_top1
-                )
-                out[t.label] = (metrics, s)
+                orders = {
+                    "top1_reversed": self._metrics(backwards[t.label]).top1,
+                    "top1_shuffled": self._metrics(shuffled[t.label]).top1,
+                }
+                metrics = self._metrics(scored[t.label], t.validation_top1).model_copy(update=orders)
+                out[t.label] = (metrics, scored[t.label])
         return out, unreadable
+
+    def _metrics(self, s: Scored, validation_top1: float | None = None) -> Metrics:
+        data = self.data
+        if data.config.heads:
+            return compute_head_metrics(s.scores, s.labels, data.config.heads, validation_top1)
+        return compute_metrics(s.scores, s.labels, data.class_names, data.pairs, validation_top1)
 
 
 class _FailingAlone:

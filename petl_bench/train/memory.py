@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from petl_bench.adapted import AdaptedViT
@@ -17,7 +18,13 @@ def memory_source(device: torch.device) -> str:
     return CUDA_SOURCE if device.type == "cuda" else STATE_SOURCE
 
 
-def step_memory(model: AdaptedViT, clips: Tensor, labels: Tensor, precision: torch.dtype) -> float:
+def step_memory(
+    model: AdaptedViT,
+    clips: Tensor,
+    labels: Tensor,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    precision: torch.dtype,
+) -> float:
     """MiB of a forward and a backward pass on a batch, with weights, gradients and optimizer state.
 
     On a GPU: the allocator's peak during the passes above what was there before, plus this method's share of what
@@ -27,14 +34,14 @@ def step_memory(model: AdaptedViT, clips: Tensor, labels: Tensor, precision: tor
     device = next(model.parameters()).device
     clips, labels = clips.to(device), labels.to(device)
     if device.type != "cuda":
-        return step_memory_mb(model, clips, labels)
+        return step_memory_mb(model, clips, labels, loss_of)
     with torch.random.fork_rng(devices=[device]):
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         with torch.autocast("cuda", dtype=precision, enabled=precision != torch.float32):
             logits = model(clips)
-        F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+        loss_of(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
         torch.cuda.synchronize(device)
         peak = torch.cuda.max_memory_allocated(device) - before
     model.zero_grad(set_to_none=True)

@@ -55,6 +55,7 @@ class Scribe:
                 "method": c.method.name,
                 "backbone": c.backbone.name,
                 "seed": c.seed,
+                "settings": t.method.settings.model_dump(mode="json"),
                 "order_blind": t.method.order_blind,
                 "selection": c.selection,
                 "config": c.model_dump(mode="json"),

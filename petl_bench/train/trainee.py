@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from petl_bench.adapted import AdaptedViT, Frozen
@@ -19,6 +18,7 @@ from petl_bench.errors import UserError
 from petl_bench.method import build, make_method, seed_of
 from petl_bench.results import RunFolder, write_atomic
 from petl_bench.train.clock import Clock
+from petl_bench.train.objective import Objective
 
 # names, as timm and TimeSformer have them, of embeddings that get no weight decay whatever their shape
 EMBEDDINGS = ("cls_token", "reg_token", "pos_embed", "time_embed", "prompts")
@@ -75,7 +75,6 @@ class Trainee:
         config: RunConfig,
         folder: RunFolder,
         backbone: VideoViT,
-        classes: int,
         steps: int,
         warmup: int,
         identity: dict[str, str],
@@ -84,11 +83,12 @@ class Trainee:
         self.config = config
         self.folder = folder
         self.identity = identity  # of what a checkpoint's numbers hang on besides the config
+        self.objective = Objective.of(config.dataset, recipe.label_smoothing)
         self.method = make_method(config.method.name, config.method.settings)
         self.model = build(
             self.method,
             backbone,
-            classes,
+            config.dataset.outputs,
             frames=config.dataset.sampling.frames,
             seed=config.seed,
             head_dropout=recipe.head_dropout,
@@ -131,14 +131,14 @@ class Trainee:
                 group["lr"] = rate
             with torch.autocast(labels.device.type, dtype=precision, enabled=precision != torch.float32):
                 logits = self.model.from_frozen(frozen)
-            loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            loss = self.objective.loss(logits.float(), labels)
             loss.backward()  # type: ignore[no-untyped-call]
             if recipe.grad_clip:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.grad_clip)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
         self._losses.append(loss.detach())
-        self._right.append((logits.detach().argmax(1) == labels).float().mean())
+        self._right.append(self.objective.right(logits.detach(), labels).float().mean())
         self.step += 1
 
     def read(self, steps_per_epoch: int, prefix_ms: float, line: bool) -> None:

@@ -40,11 +40,14 @@ def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
             row = {rate: _validation_top1(RunFolder.of(out, _variant(c, rate))) for rate in grid}
             table[c.method.label] = {f"{rate:g}": scores[-1] for rate, scores in row.items()}
             chosen[c.method.label] = choose(row)
+        first = RunFolder.of(out, _variant(of_set[0], grid[0])).read_record()
+        clips = first.provenance.clips["train"].used if first and first.provenance else None
         rates = LearningRates(
             dataset=name,
             backbone=of_set[0].backbone.name,
             recipe=of_set[0].recipe,
             seed=of_set[0].seed,
+            train_clips=clips,
             grid=grid,
             validation_top1=table,
             chosen=chosen,
