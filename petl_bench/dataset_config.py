@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+import platformdirs
+from pydantic import BeforeValidator, Field, model_validator
 
 from petl_bench.records import Frozen
 
@@ -54,23 +57,128 @@ class SynthSource(Frozen):
     seed: int = 0
 
 
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+# Where something may lie, relative to the root of the data set (or absolute): the first that is there counts.
+Paths = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
+
+
+def _beside(folders: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{folder}{name}" for name in names for folder in folders)
+
+
 class SSv2Source(Frozen):
-    """Something-Something-v2 as downloaded: labels.json, two split files, one folder of .webm."""
+    """Something-Something-v2 as downloaded: class labels, two split files, one folder of .webm."""
 
     kind: Literal["ssv2"]
-    videos: str = "20bn-something-something-v2"
-    labels: str = "labels/labels.json"
-    train: str = "labels/train.json"
-    test: str = "labels/validation.json"
+    videos: Paths = ("20bn-something-something-v2", "videos")
+    labels: Paths = _beside(("labels/", ""), ("labels.json", "something-something-v2-labels.json"))
+    train: Paths = _beside(
+        ("labels/", ""), ("train.json", "something-something-v2-train.json", "train.txt", "train.csv")
+    )
+    test: Paths = _beside(
+        ("labels/", ""), ("validation.json", "something-something-v2-validation.json", "val.txt", "val.csv")
+    )
+
+
+class KineticsSource(Frozen):
+    """Kinetics: the publisher's CSVs or text lists; videos flat or in class folders."""
+
+    kind: Literal["kinetics"]
+    train: Paths = _beside(
+        ("annotations/", "", "kinetics400/"), ("train.csv", "kinetics_train.csv", "train.txt")
+    )
+    test: Paths = _beside(
+        ("annotations/", "", "kinetics400/"),
+        ("val.csv", "validate.csv", "kinetics_val.csv", "val.txt", "validate.txt"),
+    )
+    train_videos: Paths = ("train", "videos_train", "train_256", "videos", ".")
+    test_videos: Paths = ("val", "validate", "videos_val", "val_256", "videos", ".")
+    replacements: Paths = Field(
+        ("replacement/replacement_for_corrupted_k400", "replacement_for_corrupted_k400"),
+        description="whole files for broken ones, where there are any; they come first",
+    )
+
+
+class EpicSource(Frozen):
+    """EPIC-Kitchens-100: the publisher's CSVs; long videos, or clips cut from them."""
+
+    kind: Literal["epic"]
+    train: Paths = _beside(("epic-kitchens-100-annotations/", "annotations/", ""), ("EPIC_100_train.csv",))
+    test: Paths = _beside(
+        ("epic-kitchens-100-annotations/", "annotations/", ""), ("EPIC_100_validation.csv",)
+    )
+    verbs: Paths = _beside(
+        ("epic-kitchens-100-annotations/", "annotations/", ""), ("EPIC_100_verb_classes.csv",)
+    )
+    nouns: Paths = _beside(
+        ("epic-kitchens-100-annotations/", "annotations/", ""),
+        ("EPIC_100_noun_classes.csv", "EPIC_100_noun_classes_v2.csv"),
+    )
+    videos: Paths = ("clips", "EPIC-KITCHENS", "videos", ".")
+
+
+class UCF101Source(Frozen):
+    """UCF101: classInd.txt, trainlist0N.txt, testlist0N.txt; one folder of videos for each class."""
+
+    kind: Literal["ucf101"]
+    videos: Paths = ("UCF-101", "UCF101", "videos")
+    splits: Paths = (
+        "ucfTrainTestlist",
+        "UCF101TrainTestSplits-RecognitionTask/ucfTrainTestlist",
+        "splits",
+    )
+    split: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
+
+
+class HMDB51Source(Frozen):
+    """HMDB51: <class>_test_splitN.txt for each class; one folder of videos for each class."""
+
+    kind: Literal["hmdb51"]
+    videos: Paths = ("hmdb51_org", "hmdb51", "videos")
+    splits: Paths = ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits", "splits")
+    split: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
+
+
+class Diving48Source(Frozen):
+    """Diving48, version 2 of the annotations; one folder of videos, already cut."""
+
+    kind: Literal["diving48"]
+    videos: Paths = ("rgb", "videos")
+    train: Paths = _beside(("", "annotations/", "labels/"), ("Diving48_V2_train.json",))
+    test: Paths = _beside(("", "annotations/", "labels/"), ("Diving48_V2_test.json",))
+    vocabulary: Paths = _beside(("", "annotations/", "labels/"), ("Diving48_vocab.json",))
 
 
 class ListSource(Frozen):
-    """Text lists, a line `path label` for each clip (the label is an integer; the path may hold spaces)."""
+    """Text lists, a line `path label` for each clip, or CSV files with a header (path, label[, split])."""
 
     kind: Literal["list"]
-    train: str = "train.txt"
-    test: str = "val.txt"
-    videos: str = "."
+    train: Paths = ("train.txt", "train.csv")
+    test: Paths = ("test.txt", "test.csv", "val.txt", "val.csv")
+    videos: Paths = (".",)
+
+
+class FoldersSource(Frozen):
+    """Class folders: train/<class>/<video>, test/<class>/<video>."""
+
+    kind: Literal["folders"]
+    train: Paths = ("train",)
+    test: Paths = ("test", "val", "validation")
+
+
+FileSource = (
+    SSv2Source
+    | KineticsSource
+    | EpicSource
+    | UCF101Source
+    | HMDB51Source
+    | Diving48Source
+    | ListSource
+    | FoldersSource
+)
 
 
 class DatasetConfig(Frozen):
@@ -86,7 +194,7 @@ class DatasetConfig(Frozen):
     fraction: float = Field(
         1.0, gt=0, le=1, description="share of the training clips, of each class alike; smaller in larger"
     )
-    source: Annotated[SynthSource | SSv2Source | ListSource, Field(discriminator="kind")]
+    source: Annotated[SynthSource | FileSource, Field(discriminator="kind")]
     root: str | None = Field(None, description="folder of the data; default: PETL_BENCH_DATA/<name>")
     sampling: Sampling = Sampling()
     augment: Augment = Augment()
@@ -102,3 +210,16 @@ class DatasetConfig(Frozen):
     def outputs(self) -> int:
         """Width of the classifier: one output for each class of each head."""
         return sum(self.heads.values()) or self.classes
+
+
+def data_home() -> Path:
+    """The folder of all data sets: PETL_BENCH_DATA, else the user's data folder."""
+    folder = os.environ.get("PETL_BENCH_DATA")
+    if folder:
+        return Path(folder).expanduser()
+    return Path(platformdirs.user_data_dir("petl-bench", appauthor=False))
+
+
+def own_datasets() -> dict[str, Path]:
+    """The configs that `petl-bench datasets add` wrote: name -> <data home>/<name>/dataset.yaml."""
+    return {file.parent.name: file for file in sorted(data_home().glob("*/dataset.yaml"))}

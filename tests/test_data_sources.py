@@ -220,6 +220,6 @@ def test_where_data_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_state_of_files_that_are_there(tmp_path: Path) -> None:
     config = _config("ssv2", _ssv2(tmp_path))
-    assert dataset_state(config) == ("ready", 36, tmp_path)
+    assert dataset_state(config) == ("ready, not checked", 36, tmp_path)
     (tmp_path / "labels" / "train.json").write_text("{")
     assert dataset_state(config).state.startswith("not usable: ")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -28,7 +28,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The clips of a split, in a fixed order. `skipped` counts clips that are listed but have no file."""
+    """The clips of a split, in a fixed order. `skipped` counts those that are listed but left out: no file, or
+    on the skip list of `petl-bench datasets check`."""
 
     split: str
     clips: tuple[Clip, ...]
@@ -46,6 +47,8 @@ class VideoData:
     """A data set that is there: its splits and classes.
 
     `pairs` are the classes (a, b) of which one is the other reversed in time; empty where there are none.
+    `head_names` holds the classes of each head where a label is several at once, a number in mixed radix in the
+    order of the heads (verb x nouns + noun); `class_names` is empty then.
     """
 
     config: DatasetConfig
@@ -54,6 +57,7 @@ class VideoData:
     train: Manifest
     validation: Manifest
     test: Manifest
+    head_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def sha256(self) -> str:
@@ -72,21 +76,39 @@ def hold_out(train: Manifest, share: float) -> tuple[Manifest, Manifest]:
     Returns:
         the training split that is left, and the validation split.
     """
-    members: dict[int, list[Clip]] = defaultdict(list)
-    for clip in train.clips:
-        members[clip.label].append(clip)
     chosen: set[str] = set()
-    for clips in members.values():
-        count = min(max(round(share * len(clips)), 1), len(clips) - 1) if share > 0 else 0
-        chosen |= {clip.id for clip in sorted(clips, key=_rank)[:count]}
+    for ranked in _ranked(train.clips, "validation"):
+        count = min(max(round(share * len(ranked)), 1), len(ranked) - 1) if share > 0 else 0
+        chosen |= {clip.id for clip in ranked[:count]}
     return (
         Manifest("train", _where(train.clips, chosen, False), train.skipped),
         Manifest("validation", _where(train.clips, chosen, True)),
     )
 
 
-def _rank(clip: Clip) -> tuple[bytes, str]:
-    return hashlib.sha256(f"validation {clip.id}".encode()).digest(), clip.id
+def take_fraction(train: Manifest, fraction: float) -> Manifest:
+    """A share of each class of the training split, by a hash of the ids; what is in a smaller share is in
+    every larger one.
+
+    Args:
+        fraction: part of each class, 0..1, rounded; at least one clip of every class that has any.
+    """
+    chosen: set[str] = set()
+    for ranked in _ranked(train.clips, "fraction"):
+        chosen |= {clip.id for clip in ranked[: max(round(fraction * len(ranked)), 1)]}
+    return Manifest(train.split, _where(train.clips, chosen, True), train.skipped)
+
+
+def _ranked(clips: Iterable[Clip], purpose: str) -> list[list[Clip]]:
+    """The clips of each class in an order that a hash of their ids makes, another one for each purpose."""
+
+    def rank(clip: Clip) -> tuple[bytes, str]:
+        return hashlib.sha256(f"{purpose} {clip.id}".encode()).digest(), clip.id
+
+    members: dict[int, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        members[clip.label].append(clip)
+    return [sorted(of_class, key=rank) for of_class in members.values()]
 
 
 def _where(clips: Iterable[Clip], ids: set[str], inside: bool) -> tuple[Clip, ...]:

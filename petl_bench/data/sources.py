@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
-import platformdirs
-
 from petl_bench import synth
-from petl_bench.data.files import existing, expected_files, read_lists
-from petl_bench.data.manifest import Clip, Manifest, VideoData, hold_out
+from petl_bench.data.listed import Listed, SplitFiles
+from petl_bench.data.manifest import Manifest, VideoData, hold_out, take_fraction
+from petl_bench.data.readers import absent_parts, read_files
 from petl_bench.data.rendered import BYTES_PER_CLIP, Progress, Rendering, rendered_clips
-from petl_bench.dataset_config import DatasetConfig, SynthSource
+from petl_bench.data.skips import SkipList, read_skips, without_skips
+from petl_bench.dataset_config import DatasetConfig, SynthSource, data_home
 from petl_bench.errors import UserError
 
 
@@ -29,19 +28,14 @@ class DatasetState(NamedTuple):
 
 def data_root(config: DatasetConfig) -> Path:
     """The folder of a data set: `config.root`, else PETL_BENCH_DATA/<name>, else the user's data folder."""
-    if config.root:
-        return Path(config.root).expanduser()
-    folder = os.environ.get("PETL_BENCH_DATA")
-    base = (
-        Path(folder).expanduser()
-        if folder
-        else Path(platformdirs.user_data_dir("petl-bench", appauthor=False))
-    )
-    return base / config.name
+    return Path(config.root).expanduser() if config.root else data_home() / config.name
 
 
 def open_data(config: DatasetConfig, validation: float, progress: Progress | None = None) -> VideoData:
     """The splits of a data set; clips that the package renders are made first if they are missing.
+
+    Clips without a file and those on the skip list are left out and counted. The validation part is held out
+    before `config.fraction` is taken of the rest, so it is the same for every fraction.
 
     Args:
         config: the data set.
@@ -52,59 +46,82 @@ def open_data(config: DatasetConfig, validation: float, progress: Progress | Non
         UserError: the data set is not there (says where it looked and what it expects) or is malformed.
     """
     root = data_root(config)
-    source = config.source
-    pairs: tuple[tuple[int, int], ...] = ()
-    if isinstance(source, SynthSource):
-        names = tuple(synth.class_names(source.task))
-        if len(names) != config.classes:
-            raise UserError(
-                f"dataset.classes is {config.classes}, but task {source.task!r} has {len(names)}."
-            )
-        pairs = tuple((int(a), int(b)) for a, b in synth.pairs(source.task))
-        clips = rendered_clips(source, root, progress)
-        train, test = Manifest("train", clips["train"]), Manifest("test", clips["test"])
-    else:
-        listed = read_lists(config, source, root)
-        names = listed.class_names
-        train, test = existing("train", listed.train), existing("test", listed.test)
-        _require_clips(train, listed.train)
-        _require_clips(test, listed.test)
+    listed = list_clips(config, progress)
+    skips = read_skips(config, root)
+    train = _manifest("train", listed.train, skips)
+    test = _manifest("test", listed.test, skips)
     rest, held_out = hold_out(train, validation)
-    return VideoData(config, names, pairs, rest, held_out, test)
+    rest = take_fraction(rest, config.fraction)
+    return VideoData(config, listed.class_names, listed.pairs, rest, held_out, test, listed.head_names)
 
 
-def _require_clips(manifest: Manifest, listed: tuple[Clip, ...]) -> None:
-    if manifest.clips:
-        return
-    if not listed:
-        raise UserError(f"The {manifest.split} split lists no clips.")
-    raise UserError(
-        f"None of the {len(listed)} clips of the {manifest.split} split has a file. "
-        f"Looked for {listed[0].path} and the like; check the videos' folder (dataset.source.videos)."
-    )
+def list_clips(config: DatasetConfig, progress: Progress | None = None) -> Listed:
+    """Every clip of a data set, with a file or without, before any is skipped or held out."""
+    source = config.source
+    if not isinstance(source, SynthSource):
+        return read_files(config, source, data_root(config))
+    names = tuple(synth.class_names(source.task))
+    if len(names) != config.classes:
+        raise UserError(f"dataset.classes is {config.classes}, but task {source.task!r} has {len(names)}.")
+    pairs = tuple((int(a), int(b)) for a, b in synth.pairs(source.task))
+    clips = rendered_clips(source, data_root(config), progress)
+    return Listed(names, SplitFiles(clips["train"]), SplitFiles(clips["test"]), pairs=pairs)
+
+
+def _manifest(split: str, files: SplitFiles, skips: SkipList | None) -> Manifest:
+    if not files.listed:
+        raise UserError(f"The {split} split lists no clips.")
+    if not files.clips:
+        raise UserError(
+            f"None of the {files.listed} clips of the {split} split has a file. "
+            f"Looked for {files.missing[0].path} and the like; check the videos' folder "
+            "(`--set dataset.source.videos=FOLDER`, or the source's other folders)."
+        )
+    clips = without_skips(files.clips, split, skips)
+    if not clips:
+        raise UserError(
+            f"Every clip of the {split} split that has a file is on the skip list: {len(files.clips)} clips."
+        )
+    return Manifest(split, clips, files.listed - len(clips))
 
 
 def dataset_state(config: DatasetConfig) -> DatasetState:
-    """What `open_data` would find, without rendering anything: "ready", "will be rendered on first use
-    (~N MB)" or "not found: <where it looked>"."""
+    """What `open_data` would find, without rendering anything: "ready" (with what is missing or skipped),
+    "will be rendered on first use (~N MB)", "not found: <where it looked>" or "not usable: <why>"."""
     root = data_root(config)
     source = config.source
     if isinstance(source, SynthSource):
-        rendering = Rendering(source, root)
-        missing = len(rendering.missing(rendering.read_labels()))
-        clips = source.train_clips + source.test_clips
-        if not missing:
-            return DatasetState("ready", clips, root)
-        scale = source.size**2 * source.length / (64**2 * 24)
-        megabytes = max(1, round(missing * BYTES_PER_CLIP * scale / 1e6))
-        part = "" if missing == clips else f"{missing} of {clips} clips "
-        return DatasetState(f"{part}will be rendered on first use (~{megabytes} MB)", clips, root)
-    absent = [path for path in expected_files(source, root).values() if not path.exists()]
-    if absent:
+        return _rendered_state(source, root)
+    if absent := absent_parts(source, root):
         more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
         return DatasetState(f"not found: {absent[0]}{more}", None, root)
     try:
-        listed = read_lists(config, source, root)
+        listed = read_files(config, source, root)
+        skips = read_skips(config, root)
     except UserError as error:
         return DatasetState(f"not usable: {error}", None, root)
-    return DatasetState("ready", len(listed.train) + len(listed.test), root)
+    splits = {"train": listed.train, "test": listed.test}
+    missing = sum(len(split.missing) for split in splits.values())
+    here = sum(len(split.clips) for split in splits.values())
+    if not here:
+        return DatasetState("not found: no clip has a file", missing, root)
+    left = sum(len(without_skips(split.clips, name, skips)) for name, split in splits.items())
+    notes = [f"{missing:,} clips missing"] if missing else []
+    if skips:
+        partly = "" if skips.complete else "partly "
+        notes.append(f"{partly}checked {skips.date[:10]}, {here - left:,} skipped")
+    else:
+        notes.append("not checked")
+    return DatasetState(", ".join(["ready", *notes]), here + missing, root)
+
+
+def _rendered_state(source: SynthSource, root: Path) -> DatasetState:
+    rendering = Rendering(source, root)
+    missing = len(rendering.missing(rendering.read_labels()))
+    clips = source.train_clips + source.test_clips
+    if not missing:
+        return DatasetState("ready", clips, root)
+    scale = source.size**2 * source.length / (64**2 * 24)
+    megabytes = max(1, round(missing * BYTES_PER_CLIP * scale / 1e6))
+    part = "" if missing == clips else f"{missing} of {clips} clips "
+    return DatasetState(f"{part}will be rendered on first use (~{megabytes} MB)", clips, root)

@@ -1,0 +1,109 @@
+"""Finding video files by the names that annotations give them.
+
+Each folder is listed once: a look-up for every clip is slow on network file systems. Names that differ only in
+how letters with accents are composed (macOS takes them apart), or in the ending (`.MP4`, a video that was
+converted), are found too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+VIDEO_ENDINGS = frozenset(
+    ".mp4 .webm .avi .mkv .mov .m4v .mpg .mpeg .flv .ts .mts .wmv .3gp .ogv".split()  # noqa: SIM905
+)
+
+
+def composed(text: str) -> str:
+    """Text with each accent in one character with its letter (Unicode NFC)."""
+    return unicodedata.normalize("NFC", text)
+
+
+def is_video(name: str) -> bool:
+    """Whether a file's ending is one of a video."""
+    return os.path.splitext(name)[1].lower() in VIDEO_ENDINGS
+
+
+def stem(name: str) -> str:
+    """A name without the ending of a video; other dots belong to the name."""
+    return name[: -len(os.path.splitext(name)[1])] if is_video(name) else name
+
+
+@dataclass(frozen=True)
+class _Listing:
+    names: dict[str, str]  # composed name -> name on disk
+    stems: dict[str, str]  # composed name without ending -> video on disk
+
+
+class Finder:
+    """Finds files; remembers what folders hold."""
+
+    def __init__(self) -> None:
+        self._listings: dict[Path, _Listing | None] = {}
+        self._likenesses: dict[Path, dict[str, str]] = {}
+
+    def find(self, folder: Path, name: str) -> Path | None:
+        """The file that `name` means in `folder`; it may begin with folders, or be absolute."""
+        path = folder / name
+        parent = self._folder(path.parent)
+        listing = parent and self._listing(parent)
+        if not parent or not listing:
+            return None
+        wanted = composed(path.name)
+        actual = listing.names.get(wanted) or listing.stems.get(stem(wanted))
+        return parent / actual if actual else None
+
+    def first(self, folders: Iterable[Path], names: Sequence[str]) -> Path | None:
+        """The first file that is there, looking for every name in one folder before going to the next."""
+        for folder in folders:
+            for name in names:
+                if found := self.find(folder, name):
+                    return found
+        return None
+
+    def alike(self, folder: Path, name: str) -> Path | None:
+        """What has `name` in `folder` but for case, spaces, underscores and punctuation."""
+        if folder not in self._likenesses:
+            listing = self._listing(folder)
+            self._likenesses[folder] = {_likeness(n): n for n in listing.names.values()} if listing else {}
+        actual = self._likenesses[folder].get(_likeness(name))
+        return folder / actual if actual else None
+
+    def _folder(self, path: Path) -> Path | None:
+        """A folder as it is called on disk."""
+        if self._listing(path):
+            return path
+        if path == path.parent or not (parent := self._folder(path.parent)):
+            return None
+        listing = self._listing(parent)
+        actual = listing.names.get(composed(path.name)) if listing else None
+        return parent / actual if actual and self._listing(parent / actual) else None
+
+    def _listing(self, folder: Path) -> _Listing | None:
+        if folder not in self._listings:
+            try:
+                on_disk = sorted(os.listdir(folder))
+            except OSError:
+                self._listings[folder] = None
+                return None
+            names = {composed(name): name for name in on_disk}
+            # of two videos that differ in the ending alone, the first in the alphabet
+            stems = {stem(key): name for key, name in reversed(names.items()) if is_video(name)}
+            self._listings[folder] = _Listing(names, stems)
+        return self._listings[folder]
+
+
+def _likeness(name: str) -> str:
+    return re.sub(r"[\W_]", "", composed(name).lower())
+
+
+def relative_name(path: Path, root: Path) -> str:
+    """A path below `root` with slashes, the same on every machine; another path as it is."""
+    pure = PurePath(os.path.normpath(path))
+    base = PurePath(os.path.normpath(root))
+    return composed((pure.relative_to(base) if pure.is_relative_to(base) else pure).as_posix())

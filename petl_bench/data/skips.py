@@ -1,0 +1,97 @@
+"""The skip list of a data set: clips that `petl-bench datasets check` could not decode. Training leaves them out.
+
+It lies in the folder of the data set, or where that cannot be written, in <data home>/<name>/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from petl_bench.data.manifest import Clip
+from petl_bench.dataset_config import DatasetConfig, Sampling, data_home
+from petl_bench.errors import UserError
+from petl_bench.records import Frozen
+from petl_bench.results import write_atomic
+
+
+class Checked(Frozen):
+    """What a check decoded: the frames of this sampling, with this decoder."""
+
+    sampling: Sampling
+    temporal_views: int
+    decoder: str = Field(description="name and version")
+
+
+class Skip(Frozen):
+    """Why a clip is skipped, and the size of its file then: one of another size is not skipped."""
+
+    state: Literal["broken", "crashed", "timeout"]
+    reason: str
+    bytes: int
+
+
+class SkipList(Frozen):
+    """The clips to leave out, by split and id."""
+
+    version: Literal[1] = 1
+    dataset: str
+    date: str = Field(description="of the check: ISO 8601, UTC")
+    complete: bool = Field(description="whether every clip was checked")
+    checked: Checked
+    clips: dict[str, dict[str, Skip]] = Field(description="split -> id of the clip -> why")
+
+    @property
+    def count(self) -> int:
+        return sum(len(clips) for clips in self.clips.values())
+
+
+def skip_file(config: DatasetConfig, root: Path) -> Path:
+    """Where the skip list of a data set is, or would be written."""
+    name = f"petl_bench_skip_{config.name}.json"
+    places = [root / name, data_home() / config.name / name]
+    if not os.access(root, os.W_OK):
+        places.reverse()
+    return next((place for place in places if place.exists()), places[0])
+
+
+def read_skips(config: DatasetConfig, root: Path) -> SkipList | None:
+    """The skip list; None where there is none. Raises UserError for one that cannot be read."""
+    file = skip_file(config, root)
+    try:
+        return SkipList.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise UserError(
+            f"{file} cannot be read: {what}. `petl-bench datasets check {config.name}` makes it again once it "
+            "is deleted."
+        ) from None
+
+
+def write_skips(config: DatasetConfig, root: Path, skips: SkipList) -> Path:
+    """Write the skip list where it belongs; returns the file."""
+    file = skip_file(config, root)
+    if file.exists() and not os.access(file.parent, os.W_OK):  # another's, in a folder that is only read
+        file = data_home() / config.name / file.name
+    write_atomic(file, skips.model_dump_json(indent=1) + "\n")
+    return file
+
+
+def without_skips(clips: Sequence[Clip], split: str, skips: SkipList | None) -> tuple[Clip, ...]:
+    """The clips that are not on the skip list. A file that has another size now was mended since."""
+    listed = skips.clips.get(split, {}) if skips else {}
+    return tuple(clip for clip in clips if clip.id not in listed or listed[clip.id].bytes != _size(clip))
+
+
+def _size(clip: Clip) -> int:
+    try:
+        return clip.path.stat().st_size
+    except OSError:
+        return -1
