@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import platformdirs
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from petl_bench.randaugment_policy import parse_policy
 from petl_bench.records import Frozen
 
 FolderName = Annotated[str, Field(pattern=r"^[\w.@+~=-]+$")]  # names and labels become folders
@@ -19,9 +20,10 @@ class Sampling(Frozen):
     """Which frames of a video make a clip."""
 
     frames: int = Field(8, ge=1)
-    mode: Literal["segments", "dense"] = Field(
+    mode: Literal["segments", "official_segments", "dense"] = Field(
         "segments",
-        description="segments: one frame from each of `frames` equal parts (TSN); dense: every stride-th",
+        description="segments: one frame from each of `frames` equal parts (TSN); official_segments: the same "
+        "with the parts of the official ST-Adapter code, which share their ends; dense: every stride-th",
     )
     stride: int = Field(16, ge=1, description="dense only: distance of two frames, in frames of the video")
 
@@ -36,6 +38,32 @@ class Augment(Frozen):
     scale: tuple[float, float] = Field((0.08, 1.0), description="share of the area, for crop=resized")
     ratio: tuple[float, float] = Field((0.75, 4 / 3), description="width / height, for crop=resized")
     flip: bool = Field(False, description="horizontal flip; wrong where labels tell left from right")
+    randaugment: str | None = Field(
+        None, description="RandAugment of whole frames before the crop, such as rand-m7-n4-mstd0.5-inc1"
+    )
+
+    @field_validator("randaugment")
+    @classmethod
+    def _policy(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_policy(text)
+        return text
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        for name in ("jitter", "scale", "ratio"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} is [{low:g}, {high:g}]: it must be above 0 and go up")
+        if self.scale[1] > 1:
+            raise ValueError(
+                f"scale is [{self.scale[0]:g}, {self.scale[1]:g}]: no crop is larger than the frame"
+            )
+        if self.jitter[0] < 1:
+            raise ValueError(
+                f"jitter begins at {self.jitter[0]:g}: below 1 the crop does not fit in the frame"
+            )
+        return self
 
 
 class Views(Frozen):
@@ -197,6 +225,11 @@ class DatasetConfig(Frozen):
     source: Annotated[SynthSource | FileSource, Field(discriminator="kind")]
     root: str | None = Field(None, description="folder of the data; default: PETL_BENCH_DATA/<name>")
     sampling: Sampling = Sampling()
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        "bilinear",
+        description="of resized frames, in training and tests: bilinear with antialiasing, or bicubic without "
+        "(as the official ST-Adapter code)",
+    )
     augment: Augment = Augment()
     views: Views = Views()
 

@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch", "decord2", "av", "fvcore", "numpy")
+PACKAGES = (
+    "torch", "torchvision", "timm", "open_clip_torch", "decord2", "av", "torchcodec", "pillow", "fvcore", "numpy"
+)  # fmt: skip
 
 
 def now() -> str:

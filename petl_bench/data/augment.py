@@ -1,45 +1,65 @@
-"""Frames to network inputs, on uint8: one random crop and flip for a training clip, fixed crops for tests.
+"""Frames to network inputs, on uint8: one random augmentation for a training clip, fixed crops for tests.
 
-`T` frames, `H` x `W` pixels of the video, `S` x `S` of the network. Resizing is bilinear with antialiasing.
-Frames come as (T, 3, H, W); the layout (T, H, W, 3) in memory is the fast one and is kept where it is found.
+`T` frames, `H` x `W` pixels of the video, `S` x `S` of the network. Frames come as (T, 3, H, W); the layout
+(T, H, W, 3) in memory is the fast one and is kept where it is found.
+
+The order is that of the official ST-Adapter code (linziyi96/st-adapter, bded03c, video_dataset/dataset.py):
+RandAugment on whole frames, crop and resize, flip, normalisation. It differs in two places. Frames are normalised
+after they are resized, on the device, so pixels are rounded to 0..255 in between. A crop of `jitter` may lie
+anywhere; there the last row and column of places is never drawn.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from petl_bench.data.randaugment import apply, draw
 from petl_bench.dataset_config import Augment
+from petl_bench.randaugment_policy import parse_policy
+
+Interpolation = Literal["bilinear", "bicubic"]
 
 CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
 
 
-def train_view(frames: Tensor, augment: Augment, size: int, rng: np.random.Generator) -> Tensor:
-    """An augmented training clip: the same crop and flip for every frame.
+def train_view(
+    frames: Tensor,
+    augment: Augment,
+    size: int,
+    rng: np.random.Generator,
+    interpolation: Interpolation = "bilinear",
+) -> Tensor:
+    """An augmented training clip: the same operations, crop and flip for every frame.
 
     Args:
         frames: (T, 3, H, W) uint8.
         size: S, pixels.
-        rng: draws the crop and the flip, always in this order.
+        rng: draws the crop, the flip and RandAugment, always in this order: what is turned on later in the list
+            changes nothing of what comes before.
 
     Returns:
         (T, 3, S, S) uint8.
     """
     height, width = frames.shape[-2:]
     if augment.crop == "jitter":
-        short = max(size, round(size * rng.uniform(*augment.jitter)))
-        frames = resize_short_side(frames, short)
-        height, width = frames.shape[-2:]
+        low, high = (round(size * share) for share in augment.jitter)
+        height, width = short_side(height, width, round(rng.uniform(low, high)))
         top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
-        frames = frames[..., top : top + size, left : left + size]
+        h = w = size
     else:
         top, left, h, w = resized_crop(height, width, augment, rng)
-        frames = resize(frames[..., top : top + h, left : left + w], size, size)
     flip = rng.random() < 0.5
+    if augment.randaugment is not None:
+        frames = apply(frames, draw(parse_policy(augment.randaugment), rng))
+    if augment.crop == "jitter":
+        frames = resize(frames, height, width, interpolation)
+    frames = resize(frames[..., top : top + h, left : left + w], size, size, interpolation)
     return frames.flip(-1) if augment.flip and flip else frames
 
 
@@ -63,7 +83,9 @@ def resized_crop(
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def spatial_views(frames: Tensor, size: int, spatial: int) -> Tensor:
+def spatial_views(
+    frames: Tensor, size: int, spatial: int, interpolation: Interpolation = "bilinear"
+) -> Tensor:
     """The spatial test views: short side to `size`, then one centre crop or three along the long side.
 
     Args:
@@ -74,8 +96,8 @@ def spatial_views(frames: Tensor, size: int, spatial: int) -> Tensor:
     Returns:
         (spatial, T, 3, S, S) uint8.
     """
-    frames = resize_short_side(frames, size)
-    height, width = frames.shape[-2:]
+    height, width = short_side(frames.shape[-2], frames.shape[-1], size)
+    frames = resize(frames, height, width, interpolation)
     views = []
     for share in (0.0, 0.5, 1.0) if spatial == 3 else (0.5,):
         # share 0.5 on the short side moves nothing: it has no room
@@ -84,16 +106,19 @@ def spatial_views(frames: Tensor, size: int, spatial: int) -> Tensor:
     return torch.stack(views)
 
 
-def resize_short_side(frames: Tensor, short: int) -> Tensor:
-    """Frames scaled so that the shorter side has `short` pixels, the other in proportion (rounded down)."""
-    height, width = frames.shape[-2:]
+def short_side(height: int, width: int, short: int) -> tuple[int, int]:
+    """Height and width with `short` pixels on the shorter side, the other in proportion (rounded down)."""
     if height <= width:
-        return resize(frames, short, max(short, width * short // height))
-    return resize(frames, max(short, height * short // width), short)
+        return short, max(short, width * short // height)
+    return max(short, height * short // width), short
 
 
-def resize(frames: Tensor, height: int, width: int) -> Tensor:
-    """Frames at another size; the frames themselves when they have it."""
+def resize(frames: Tensor, height: int, width: int, interpolation: Interpolation = "bilinear") -> Tensor:
+    """Frames at another size; the frames themselves when they have it.
+
+    bilinear: with antialiasing, as torchvision. bicubic: without, as the official code; PyTorch's kernel, a = -0.75.
+    """
     if frames.shape[-2:] == (height, width):
         return frames
-    return functional.interpolate(frames, (height, width), mode="bilinear", antialias=True)
+    antialias = interpolation == "bilinear"
+    return functional.interpolate(frames, (height, width), mode=interpolation, antialias=antialias)

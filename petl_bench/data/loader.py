@@ -114,8 +114,10 @@ class ClipReader(Dataset[Batch]):
             shuffle = generator(SHUFFLE, self.seed, epoch, index)
             places = np.stack([shuffle.permutation(row) for row in places])
         if self.train:
-            return train_view(frames, self.config.augment, self.size, rng)[places[0].copy()]
-        cropped = spatial_views(frames, self.size, views.spatial)  # (spatial, unique, 3, S, S)
+            view = train_view(frames, self.config.augment, self.size, rng, self.config.interpolation)
+            return view[places[0].copy()]
+        # (spatial, unique, 3, S, S)
+        cropped = spatial_views(frames, self.size, views.spatial, self.config.interpolation)
         return torch.stack([crop[row.copy()] for row in places for crop in cropped])
 
 
@@ -143,7 +145,7 @@ class Loader:
         seed: of order, frames, crops and flips.
         train: random order, frames and augmentation, whole batches; or fixed test views of every clip.
         workers: processes that decode, kept for all epochs; 0 decodes in this one.
-        decoder: "auto", "decord" or "pyav".
+        decoder: "auto", "decord", "pyav" or "torchcodec".
         time_order: of the frames of each clip; "shuffled" draws an order for each clip and view.
         pin_memory: hand out batches in page-locked memory.
     """
