@@ -1,0 +1,191 @@
+"""RandAugment for clips: operations, strengths and signs are drawn once and applied to every frame.
+
+As in the official ST-Adapter code (linziyi96/st-adapter, bded03c, video_dataset/rand_augment.py, after timm): the same
+15 operations, whole frames before the crop, bicubic interpolation, grey (128) where a frame has moved away. The
+operations run in Pillow, frame by frame: its pixels are those of the official code, to the bit, and for warps no
+tensor library has Pillow's bicubic kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance, ImageOps
+from torch import Tensor
+
+from petl_bench.randaugment_policy import Policy
+
+LEVELS = 10  # a magnitude is counted in tenths of an operation's range
+FILL = (128, 128, 128)
+TRANSLATE = 0.45  # largest shift, in widths or heights of the frame
+BICUBIC = Image.Resampling.BICUBIC
+
+Picture = Image.Image
+
+
+@dataclass(frozen=True)
+class Applied:
+    """One drawn operation: its name and its magnitude in 0..maximum; `negative` turns the sign of what has one."""
+
+    name: str
+    magnitude: float
+    negative: bool
+
+
+def draw(policy: Policy, rng: np.random.Generator) -> tuple[Applied, ...]:
+    """The operations for a clip, in their order; how many numbers it takes from `rng` depends on `policy` alone."""
+    names = tuple(OPERATIONS[policy.increasing])
+    drawn = []
+    for _ in range(policy.operations):
+        name = names[int(rng.integers(len(names)))]
+        applied = rng.random() < policy.probability
+        uniform, normal = rng.random(), rng.standard_normal()
+        negative = bool(rng.random() < 0.5)
+        if math.isinf(policy.deviation):
+            magnitude = uniform * policy.magnitude
+        else:
+            magnitude = policy.magnitude + policy.deviation * normal
+        if applied:
+            drawn.append(Applied(name, min(max(magnitude, 0.0), policy.maximum), negative))
+    return tuple(drawn)
+
+
+def apply(frames: Tensor, operations: tuple[Applied, ...]) -> Tensor:
+    """The frames after the operations, one after the other.
+
+    Args:
+        frames: (T, 3, H, W) uint8.
+
+    Returns:
+        (T, 3, H, W) uint8, (T, H, W, 3) in memory; the frames themselves where there is nothing to do.
+    """
+    if not operations:
+        return frames
+    pixels = np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
+    out = np.empty_like(pixels)
+    for t, frame in enumerate(pixels):
+        picture = Image.fromarray(frame)
+        for drawn in operations:
+            picture = operate(picture, drawn)
+        out[t] = np.asarray(picture)
+    return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+
+def operate(picture: Picture, drawn: Applied) -> Picture:
+    """One operation on one RGB frame."""
+    operation = OPERATIONS[drawn.name in OPERATIONS[True]][drawn.name]
+    return operation(picture, drawn.magnitude / LEVELS, -1.0 if drawn.negative else 1.0)
+
+
+# Below, `level` is the magnitude as a share of the range, 0..1 (above 1 only with mmax), and `sign` is 1 or -1.
+
+Operation = Callable[[Picture, float, float], Picture]
+
+
+def _auto_contrast(picture: Picture, level: float, sign: float) -> Picture:
+    return ImageOps.autocontrast(picture)
+
+
+def _equalize(picture: Picture, level: float, sign: float) -> Picture:
+    return ImageOps.equalize(picture)
+
+
+def _invert(picture: Picture, level: float, sign: float) -> Picture:
+    return ImageOps.invert(picture)
+
+
+def _posterize(picture: Picture, level: float, sign: float) -> Picture:
+    return _keep_bits(picture, int(level * 4))
+
+
+def _posterize_increasing(picture: Picture, level: float, sign: float) -> Picture:
+    return _keep_bits(picture, 4 - int(level * 4))
+
+
+def _keep_bits(picture: Picture, bits: int) -> Picture:
+    return picture if bits >= 8 else ImageOps.posterize(picture, bits)
+
+
+def _solarize(picture: Picture, level: float, sign: float) -> Picture:
+    return ImageOps.solarize(picture, min(256, int(level * 256)))
+
+
+def _solarize_increasing(picture: Picture, level: float, sign: float) -> Picture:
+    return ImageOps.solarize(picture, 256 - min(256, int(level * 256)))
+
+
+def _solarize_add(picture: Picture, level: float, sign: float) -> Picture:
+    more = min(128, int(level * 110))
+    return picture.point([min(255, i + more) if i < 128 else i for i in range(256)] * 3)
+
+
+def _rotate(picture: Picture, level: float, sign: float) -> Picture:
+    return picture.rotate(sign * level * 30, resample=BICUBIC, fillcolor=FILL)
+
+
+def _warp(picture: Picture, *matrix: float) -> Picture:
+    """Moves every pixel: a, b, c, d, e, f of (x, y) <- (ax + by + c, dx + ey + f)."""
+    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, resample=BICUBIC, fillcolor=FILL)
+
+
+def _shear_x(picture: Picture, level: float, sign: float) -> Picture:
+    return _warp(picture, 1, sign * level * 0.3, 0, 0, 1, 0)
+
+
+def _shear_y(picture: Picture, level: float, sign: float) -> Picture:
+    return _warp(picture, 1, 0, 0, sign * level * 0.3, 1, 0)
+
+
+def _translate_x(picture: Picture, level: float, sign: float) -> Picture:
+    return _warp(picture, 1, 0, sign * level * TRANSLATE * picture.width, 0, 1, 0)
+
+
+def _translate_y(picture: Picture, level: float, sign: float) -> Picture:
+    return _warp(picture, 1, 0, 0, 0, 1, sign * level * TRANSLATE * picture.height)
+
+
+def _enhance(make: Callable[[Picture], ImageEnhance._Enhance]) -> Operation:
+    """0 takes a property away, 1 leaves the frame as it is, 2 doubles it; the range is 0.1 to 1.9."""
+    return lambda picture, level, sign: make(picture).enhance(level * 1.8 + 0.1)
+
+
+def _enhance_increasing(make: Callable[[Picture], ImageEnhance._Enhance]) -> Operation:
+    """As `_enhance`, counted from 1, which changes nothing, up or down."""
+    return lambda picture, level, sign: make(picture).enhance(max(0.1, 1.0 + sign * level * 0.9))
+
+
+_BOTH: dict[str, Operation] = {
+    "AutoContrast": _auto_contrast,
+    "Equalize": _equalize,
+    "Invert": _invert,
+    "Rotate": _rotate,
+    "SolarizeAdd": _solarize_add,
+    "ShearX": _shear_x,
+    "ShearY": _shear_y,
+    "TranslateXRel": _translate_x,
+    "TranslateYRel": _translate_y,
+}
+OPERATIONS: Mapping[bool, Mapping[str, Operation]] = {  # whether they increase -> timm's name -> operation
+    True: _BOTH
+    | {
+        "PosterizeIncreasing": _posterize_increasing,
+        "SolarizeIncreasing": _solarize_increasing,
+        "ColorIncreasing": _enhance_increasing(ImageEnhance.Color),
+        "ContrastIncreasing": _enhance_increasing(ImageEnhance.Contrast),
+        "BrightnessIncreasing": _enhance_increasing(ImageEnhance.Brightness),
+        "SharpnessIncreasing": _enhance_increasing(ImageEnhance.Sharpness),
+    },
+    False: _BOTH
+    | {
+        "Posterize": _posterize,
+        "Solarize": _solarize,
+        "Color": _enhance(ImageEnhance.Color),
+        "Contrast": _enhance(ImageEnhance.Contrast),
+        "Brightness": _enhance(ImageEnhance.Brightness),
+        "Sharpness": _enhance(ImageEnhance.Sharpness),
+    },
+}
