@@ -18,6 +18,7 @@ from petl_bench.report.conditions import (
     recipe,
     text_of,
 )
+from petl_bench.report.sweeps import data_lines, main_rows
 
 Reader = Callable[[Run], Mapping[str, Any]]
 Seeds = dict[str, list[int]]  # label -> seeds
@@ -35,7 +36,11 @@ def cautions_of(comparison: Comparison) -> list[Caution]:
     """Everything that a reader must know before comparing rows of the table."""
     rows = comparison.rows
     found = {
-        "Accuracies are not comparable": _all(rows, recipe, data, backbone, numerics),
+        "Accuracies are not comparable": [
+            *_all(rows, recipe),
+            *_data(comparison),
+            *_all(rows, backbone, numerics),
+        ],
         "Times and memory are not comparable": _all(rows, machine),
         "Not made by one version of the code": _all(rows, code),
         "Seeds of one row were not run alike": [
@@ -44,6 +49,7 @@ def cautions_of(comparison: Comparison) -> list[Caution]:
         "Clips were left out": _lost_clips(rows),
         # fair is the same grid for every row, or no search for any
         "Learning rates were not chosen alike": differences(rows, _grid),
+        "Learning rates were chosen under other conditions than the runs'": _elsewhere(rows),
     }
     return [Caution(headline, tuple(lines)) for headline, lines in found.items() if lines]
 
@@ -68,6 +74,45 @@ def differences(rows: Sequence[Row], read: Reader) -> list[str]:
 
 def _all(rows: Sequence[Row], *readers: Reader) -> list[str]:
     return [line for read in readers for line in differences(rows, read)]
+
+
+def _data(comparison: Comparison) -> list[str]:
+    """Differences in the data. Where shares of the clips are what is studied, within each share."""
+    if not data_lines(comparison.rows):
+        return differences(comparison.rows, data)
+    lines = []
+    for share in sorted({row.fraction for row in comparison.rows}):
+        rows = [row for row in comparison.rows if row.fraction == share]
+        lines += [f"{line} (trained on {100 * share:g} % of the clips)" for line in differences(rows, data)]
+    return lines + differences(main_rows(comparison).rows, lambda run: {"dataset.fraction": run.fraction})
+
+
+def _elsewhere(rows: Sequence[Row]) -> list[str]:
+    """What the search for a learning rate had otherwise than the runs that use it."""
+    found: dict[str, Seeds] = {}
+    for run in (run for row in rows for run in row.runs):
+        for text in _search(run):
+            found.setdefault(text, {}).setdefault(run.record.label, []).append(run.record.seed)
+    sizes = {row.label: row.n for row in rows}
+    searched = sum(run.record.selection is not None for row in rows for run in row.runs)
+    return [
+        f"{text} in {'all rows that were searched' if _runs(who) == searched > 1 else _who(who, sizes)}"
+        for text, who in found.items()
+    ]
+
+
+def _search(run: Run) -> list[str]:
+    selection, p = run.record.selection, run.record.provenance
+    if selection is None:
+        return []
+    lines = [
+        f"{name}: {text_of(value)} in the search, {text_of(run.setting('recipe', name))}"
+        for name, value in selection.recipe.items()
+    ]
+    clips = p.clips["train"].used if p and "train" in p.clips else None
+    if selection.train_clips and clips and selection.train_clips != clips:
+        lines.append(f"training clips: {selection.train_clips} in the search, {clips}")
+    return lines
 
 
 def _own(run: Run) -> Mapping[str, Any]:

@@ -11,9 +11,10 @@ from typing import Any
 from petl_bench.errors import UserError, unknown_name
 from petl_bench.records import Cost, Metrics, RunRecord
 from petl_bench.report.measure import Measure, measure
-from petl_bench.report.paper_numbers import Paper, PaperNumber
+from petl_bench.report.paper_numbers import Paper, PaperNumber, comparable
 from petl_bench.results import RunFolder, find_runs
 
+VARIANT = "@"  # in a label: what follows says how the row differs from the row that has no such mark
 COST_FIELDS = tuple(name for name in Cost.model_fields if name != "peak_memory_source")
 
 
@@ -41,6 +42,16 @@ class Run:
         for key in path:
             node = node.get(key) if isinstance(node, dict) else None
         return node
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of the method; records older than the field `settings` know only those that were given."""
+        return self.record.settings or self.setting("method", "settings") or {}
+
+    @property
+    def fraction(self) -> float:
+        """Share of the training clips that the run trained on."""
+        return float(self.setting("dataset", "fraction") or 1.0)
 
     @property
     def learning_rate(self) -> float | None:
@@ -73,9 +84,32 @@ class Row:
         return len(self.runs)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Of the method. Seeds that differ in them are warned of."""
+        return self.runs[0].settings
+
+    @property
+    def fraction(self) -> float:
+        """Share of the training clips."""
+        return self.runs[0].fraction
+
+    @property
+    def stem(self) -> str:
+        """The label without what marks it as a variant: `st_adapter` of `st_adapter@width=32`."""
+        return self.label.split(VARIANT)[0]
+
+    @property
     def paper_top1(self) -> PaperNumber | None:
         """The published top-1 that names most of this row's conditions."""
         return next((p for p in self.paper if p.top1 is not None), None)
+
+    @property
+    def paper_difference(self) -> float | None:
+        """Ours minus the published top-1, points, where the conditions are known to agree."""
+        number = self.paper_top1
+        if number is None or number.top1 is None or not comparable(number, "top1"):
+            return None
+        return self.top1.mean - number.top1
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,16 @@ def _paper(row: Row) -> str:
     return f"{row.paper_top1.top1:.1f}" if row.paper_top1 and row.paper_top1.top1 is not None else NO_DATA
 
 
+def _to_paper(row: Row) -> str:
+    return NO_DATA if row.paper_difference is None else f"{row.paper_difference:+.1f}"
+
+
 COLUMNS: tuple[Column, ...] = (
+    Column("backbone", "backbone", "", 17, lambda row: row.backbone),
     Column("n", "n", "", 6, lambda row: str(row.n)),
     Column("top1", "top-1", "%", 0, lambda row: percent(row.top1)),
     Column("paper", "paper top-1", "%", 5, _paper),
+    Column("to_paper", "to paper", "points", 16, _to_paper),
     Column("top5", "top-5", "%", 11, lambda row: percent(row.top5)),
     Column("mean_class", "mean class", "%", 15, lambda row: percent(row.mean_class)),
     Column("pair", "pair", "%", 1, lambda row: percent(row.pair)),
@@ -49,8 +55,13 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def used_columns(rows: Sequence[Row]) -> list[Column]:
-    """The columns in which at least one row has something to show."""
-    return [column for column in COLUMNS if any(column.cell(row) != NO_DATA for row in rows)]
+    """The columns in which at least one row has something to show; backbones where there are several."""
+    one = len({row.backbone for row in rows}) < 2
+    return [
+        column
+        for column in COLUMNS
+        if any(column.cell(row) != NO_DATA for row in rows) and not (one and column.key == "backbone")
+    ]
 
 
 def best(rows: Sequence[Row]) -> set[str]:

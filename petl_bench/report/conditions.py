@@ -22,6 +22,7 @@ def data(run: Run) -> dict[str, Any]:
     config = {**(run.setting("dataset") or {})}
     for name in ("name", "summary", "root"):  # what it is called and where it lies, not what it is
         config.pop(name, None)
+    config["fraction"] = run.fraction  # older configs do not name the whole
     p = run.record.provenance
     return flat({"dataset": config}) | ({"hash of the data": p.data_sha256[:12]} if p else {})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
+from petl_bench.report.collect import VARIANT
 from petl_bench.results import write_atomic
 
 WIDTH = 8.0  # inches; at DPI that is 1200 px, and text of 10 pt is 14 px high when shown 800 px wide
@@ -117,16 +119,21 @@ def in_points(axes: Axes, x: float, y: float) -> tuple[float, float]:
 
 
 def colors(labels: Sequence[str]) -> Colors:
-    """A colour and a dash for each label, the same in every picture of a suite."""
+    """A colour and a dash for each label, the same in every picture of a suite; variants have their base's."""
     n = len(PALETTE)
-    return {
-        label: (PALETTE[i % n], DASHES[i // n % len(DASHES)]) for i, label in enumerate(sorted(set(labels)))
-    }
+    stems = sorted({label.split(VARIANT)[0] for label in labels})
+    style = {stem: (PALETTE[i % n], DASHES[i // n % len(DASHES)]) for i, stem in enumerate(stems)}
+    return {label: style[label.split(VARIANT)[0]] for label in labels} | style
 
 
 def readable(color: str) -> str:
     """The colour of a label for that of its mark: darker, since text is thinner."""
     return "#" + "".join(f"{int(int(color[i : i + 2], 16) * 0.72):02x}" for i in (1, 3, 5))
+
+
+def file_name(text: str) -> str:
+    """A name that is safe in a path and in a link."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -10,21 +10,15 @@ from petl_bench.report.cautions import Caution
 from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.columns import COLUMNS
 from petl_bench.report.conditions import conditions
+from petl_bench.report.grid import Grid
 from petl_bench.report.notes import findings, legend, not_counted
+from petl_bench.report.sweeps import main_rows
 from petl_bench.report.table import comparison_markdown, markdown_escape, markdown_table
+from petl_bench.report.write_studies import Study
 
 _WIDTH = 110
 # the first table answers the question, the second holds the rest
-_FIRST = {"n", "top1", "paper", "pair", "trained", "share", "gflops", "compute"}
-_PAPER_NAMES = {
-    "top1": "top-1 %",
-    "top5": "top-5 %",
-    "verb_top1": "verb top-1 %",
-    "noun_top1": "noun top-1 %",
-    "gflops": "GFLOPs",
-    "trainable_params": "trained parameters, with head",
-    "trainable_share": "share of the backbone %",
-}
+_FIRST = {"backbone", "to_paper", "n", "top1", "paper", "pair", "trained", "share", "gflops", "compute"}
 
 
 def page(suite: str, contents: Mapping[str, str], sections: Sequence[str]) -> str:
@@ -44,41 +38,55 @@ def page(suite: str, contents: Mapping[str, str], sections: Sequence[str]) -> st
 
 
 def section(
-    comparison: Comparison, cautions: Sequence[Caution], pictures: Mapping[str, str], files: Sequence[str]
+    comparison: Comparison,
+    cautions: Sequence[Caution],
+    pictures: Mapping[str, str],
+    studies: Sequence[Study],
+    published: Sequence[Grid],
+    files: Sequence[str],
 ) -> str:
     """One data set.
 
     Args:
-        comparison: the rows.
+        comparison: the rows; those that only stand in a study are not in the main table.
         cautions: what keeps them from being comparable, shown first.
         pictures: file name of each picture -> what it shows.
+        studies: tables and pictures of settings, shares of the data and orders of frames.
+        published: tables of published numbers.
         files: the other files written for this data set.
     """
+    whole, comparison = comparison, main_rows(comparison)
     parts = [f"## {comparison.dataset}\n", *map(_caution, cautions)]
     if not comparison.rows:
         return "\n".join([*parts, "No run on this data set is finished yet.\n", *_not_counted(comparison)])
     parts.append(comparison_markdown(comparison, _FIRST))
     parts.append(_bullets([*findings(comparison), *legend(comparison)]))
-    # a picture's first words are the data set, which the heading has said
-    for name, says in pictures.items():
-        alt = re.sub(r"([\[\]])", r"\\\1", says.removeprefix(f"{comparison.dataset}: "))
-        parts.append(f"![{alt}]({name})\n")
+    parts += _pictures(comparison, pictures)
+    for study in studies:
+        parts += [f"### {study.grid.title}\n", study.grid.markdown(), _prose(study.grid.text)]
+        shown = {path.name: says for path, says in study.pictures.items() if path.suffix == ".png"}
+        parts += _pictures(comparison, shown)
     rest = comparison_markdown(comparison, {c.key for c in COLUMNS} - _FIRST)
     parts += [
         "### More measurements\n",
         rest,
         _prose("As files: " + ", ".join(f"[{f}]({f})" for f in files) + "."),
     ]
-    parts += _learning_rates(comparison.rows)
-    parts += _paper(comparison.rows)
+    parts += _learning_rates(whole.rows)
+    for grid in published:
+        parts += [f"### {grid.title}\n", grid.markdown(), _prose(grid.text)]
     parts += _not_counted(comparison)
-    parts += ["### Conditions\n", _bullets([f"{k}: {v}" for k, v in conditions(comparison.rows)])]
+    parts += ["### Conditions\n", _bullets([f"{k}: {v}" for k, v in conditions(whole.rows)])]
     return "\n".join(parts)
 
 
-def file_name(text: str) -> str:
-    """A name that is safe in a path and in a link."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
+def _pictures(comparison: Comparison, pictures: Mapping[str, str]) -> list[str]:
+    """A picture's first words are the data set, which the heading has said."""
+    lines = []
+    for name, says in pictures.items():
+        alt = re.sub(r"([\[\]])", r"\\\1", says.removeprefix(f"{comparison.dataset}: "))
+        lines.append(f"![{alt}]({name})\n")
+    return lines
 
 
 def _anchor(heading: str) -> str:
@@ -145,24 +153,3 @@ def _learning_rates(rows: Sequence[Row]) -> list[str]:
         _prose(text),
         markdown_table(["method", *(f"{r:g}" for r in grid)], lines),
     ]
-
-
-def _as_said(name: str, value: float) -> str:
-    """No digits that the source did not give."""
-    if name == "trainable_params":
-        return f"{value / 1e6:g}M"
-    return f"{value:.1f}" if name.endswith(("top1", "top5")) else f"{value:g}"
-
-
-def _paper(rows: Sequence[Row]) -> list[str]:
-    lines = []
-    for row in rows:
-        for number in row.paper:
-            values = ", ".join(
-                f"{_PAPER_NAMES[name]} {_as_said(name, v)}" for name, v in number.values().items()
-            )
-            terms = [f"{n} {what}" for n, what in ((number.frames, "frames"), (number.views, "views")) if n]
-            terms += [number.note] if number.note else []
-            lines.append([row.label, values, ", ".join(terms), number.source])
-    table = markdown_table(["method", "published", "conditions", "source"], lines, left=4)
-    return ["### Published numbers\n", table] if lines else []

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from petl_bench.config import read_yaml, validated
 from petl_bench.records import Frozen
+
+VALUES = (
+    "top1",
+    "top5",
+    "verb_top1",
+    "noun_top1",
+    "gflops",
+    "trainable_params",
+    "trainable_share",
+    "times_fewer",
+)
 
 
 class PaperNumber(Frozen):
@@ -29,13 +41,30 @@ class PaperNumber(Frozen):
     gflops: float | None = Field(None, description="of all views, multiply-adds, in 1e9")
     trainable_params: float | None = Field(None, description="with the head")
     trainable_share: float | None = Field(None, description="of the backbone's parameters, percent")
+    times_fewer: float | None = Field(None, description="trained parameters: previous work's / these")
     note: str | None = None
     source: str
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What the numbers are of."""
+        row = (self.method, self.label or self.method)
+        return (*row, self.backbone, self.dataset, self.frames, self.views)
+
     def values(self) -> dict[str, float]:
         """The numbers that the source gives, by field."""
-        fields = ("top1", "top5", "verb_top1", "noun_top1", "gflops", "trainable_params", "trainable_share")
-        return {f: v for f in fields if (v := getattr(self, f)) is not None}
+        return {f: v for f in VALUES if (v := getattr(self, f)) is not None}
+
+
+def comparable(number: PaperNumber, field: str) -> bool:
+    """Whether a difference to a row that the number belongs to is one of like with like.
+
+    Parameters hang on the method and the backbone alone (and a little on the classes); for all else the source
+    must name the data set and the frames. The views that it names are the row's already.
+    """
+    if field in ("trainable_params", "trainable_share"):
+        return True
+    return number.dataset is not None and number.frames is not None
 
 
 class PaperNumbers(Frozen):
@@ -48,6 +77,7 @@ class Paper:
     """Published numbers, found by what a row is."""
 
     def __init__(self, numbers: list[PaperNumber]) -> None:
+        self.numbers = tuple(numbers)
         self._by_row: dict[tuple[str, str, str], list[PaperNumber]] = {}
         for number in numbers:
             key = (number.method, number.label or number.method, number.backbone)
@@ -70,12 +100,26 @@ class Paper:
 
 
 def load_paper(path: Path | None = None) -> Paper:
-    """The published numbers of a file, or of the one that the package ships.
+    """The published numbers that the package ships, with those of a file of the user's own laid over them.
+
+    A cell of that file takes the place of the shipped one of the same method, label, backbone, data set, frames
+    and views; all others stay.
 
     Raises:
         UserError: the file cannot be read or a field is wrong.
     """
-    file = path or resources.files("petl_bench").joinpath("configs", "paper.yaml")
-    return Paper(
-        validated(PaperNumbers, read_yaml(file), path.name if path else "configs/paper.yaml").numbers
-    )
+    shipped = _read(resources.files("petl_bench").joinpath("configs", "paper.yaml"), "configs/paper.yaml")
+    return Paper(shipped if path is None else laid_over(shipped, _read(path, str(path))))
+
+
+def laid_over(shipped: list[PaperNumber], own: list[PaperNumber]) -> list[PaperNumber]:
+    """`own` after what is left of `shipped` where `own` says the same fields of the same thing."""
+    said: dict[tuple[object, ...], set[str]] = {}
+    for number in own:
+        said.setdefault(number.identity, set()).update(number.values())
+    left = [n.model_copy(update=dict.fromkeys(said.get(n.identity, ()))) for n in shipped]
+    return [*(number for number in left if number.values()), *own]
+
+
+def _read(file: Any, name: str) -> list[PaperNumber]:
+    return validated(PaperNumbers, read_yaml(file), name).numbers

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from petl_bench.report.collect import Comparison, Row
+from petl_bench.report.collect import VARIANT, Comparison, Row
 from petl_bench.report.figure import (
     FONT,
     PALE,
@@ -60,14 +60,24 @@ def tradeoff(comparison: Comparison, price: Price, colors: Colors) -> Figure:
         obstacles += _point(axes, row, *points[i], colors[row.label][0], pale=i not in front)
     obstacles += _segments(axes, steps)
     # the front's names choose their places first
+    name = _variant if len({row.stem for row in rows}) == 1 else _label
     ahead = [(rows[i], points[i]) for i in front]
     behind = [(rows[i], points[i]) for i in range(len(rows)) if i not in front]
     if len(rows) <= MOST_NAMES:
-        _names(axes, [*ahead, *behind], obstacles, colors)
+        _names(axes, [*ahead, *behind], obstacles, colors, name)
     else:
-        _names(axes, ahead, obstacles, colors)
-        _names(axes, behind, obstacles, colors, crowded=True)
+        _names(axes, ahead, obstacles, colors, name)
+        _names(axes, behind, obstacles, colors, name, crowded=True)
     return figure
+
+
+def _label(row: Row) -> str:
+    return row.label
+
+
+def _variant(row: Row) -> str:
+    """What tells a row from others of the same method."""
+    return row.label.removeprefix(f"{row.stem}{VARIANT}")
 
 
 def headline(dataset: str, rows: Sequence[Row], price: Price) -> str:
@@ -169,11 +179,13 @@ def _names(
     rows: Sequence[tuple[Row, tuple[float, float]]],
     obstacles: list[Box],
     colors: Colors,
+    name: Callable[[Row], str],
     crowded: bool = False,
 ) -> None:
     """Names beside their points; they join the obstacles. Crowded: none where it would cover something."""
     anchors = [in_points(axes, *point) for _, point in rows]
-    sizes = [text_size(row.label, FONT) for row, _ in rows]
+    texts = {row.label: name(row) for row, _ in rows}
+    sizes = [text_size(texts[row.label], FONT) for row, _ in rows]
     (left, bottom), (right, top) = (in_points(axes, axes.get_xlim()[k], axes.get_ylim()[k]) for k in (0, 1))
     bounds = Box(left + 2, bottom + 2, right, top + 4)
     place = place_if_free if crowded else place_labels
@@ -185,7 +197,7 @@ def _names(
         obstacles.append(box)
         far = max(box.x0 - anchor[0], anchor[0] - box.x1, box.y0 - anchor[1], anchor[1] - box.y1) > 11
         axes.annotate(
-            row.label,
+            texts[row.label],
             point,
             xytext=((box.x0 + box.x1) / 2 - anchor[0], (box.y0 + box.y1) / 2 - anchor[1]),
             textcoords="offset points",

@@ -13,7 +13,7 @@ from petl_bench.report.columns import best, used_columns
 from petl_bench.report.measure import Measure
 
 BLIND = "°"
-METRIC_FIELDS = tuple(f for f in Metrics.model_fields if f not in ("per_class", "per_pair"))
+METRIC_FIELDS = tuple(f for f in Metrics.model_fields if f not in ("heads", "per_class", "per_pair"))
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -24,19 +24,21 @@ _LATEX = {
 }
 
 
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1, last: int = 0) -> str:
     """A Markdown table whose columns are padded, so that it reads as a table in any editor.
 
     Args:
         head: names of the columns.
         rows: cells, each as long as `head`.
         left: how many columns stand to the left; the others are numbers and stand to the right.
+        last: how many columns at the end stand to the left, too.
     """
+    texts = {*range(left), *range(len(head) - last, len(head))}
     cells = [[markdown_escape(c) for c in line] for line in [head, *rows]]
     widths = [max(3, *(len(line[i]) for line in cells)) for i in range(len(head))]
-    rule = ["-" * w if i < left else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+    rule = ["-" * w if i in texts else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
     lines = [
-        [c.ljust(w) if i < left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        [c.ljust(w) if i in texts else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
         for line in cells
     ]
     return "".join("| " + " | ".join(line) + " |\n" for line in [lines[0], rule, *lines[1:]])
@@ -102,7 +104,7 @@ def comparison_csv(comparison: Comparison) -> str:
     measured = ["top1", "top5", "mean_class", "pair_accuracy", *COST_FIELDS]
     head = ["label", "method", "backbone", "order_blind", "n", "seeds"]
     head += [f"{name}_{part}" for name in measured for part in ("mean", "std", "n")]
-    head += ["backbone_share_percent", "paper_top1", "paper_source"]
+    head += ["backbone_share_percent", "paper_top1", "paper_source", "top1_minus_paper"]
     lines = []
     for row in comparison.rows:
         values = {"top1": row.top1, "top5": row.top5, "mean_class": row.mean_class, "pair_accuracy": row.pair}
@@ -112,8 +114,9 @@ def comparison_csv(comparison: Comparison) -> str:
             line += _parts(values[name] if name in values else row.cost.get(name))
         number = row.paper_top1
         line += [row.share, number.top1 if number else None, number.source if number else None]
+        line.append(row.paper_difference)
         lines.append(line)
-    return _csv(head, lines)
+    return csv_text(head, lines)
 
 
 def runs_csv(runs: Sequence[Run]) -> str:
@@ -129,7 +132,7 @@ def runs_csv(runs: Sequence[Run]) -> str:
         line += [getattr(r.cost, name, None) for name in COST_FIELDS]
         line += [getattr(r.provenance, name, None) for name in conditions]
         lines.append([*line, run.where])
-    return _csv(head, lines)
+    return csv_text(head, lines)
 
 
 def per_class_csv(rows: Sequence[Row]) -> str:
@@ -138,14 +141,15 @@ def per_class_csv(rows: Sequence[Row]) -> str:
     for row in rows:
         for kind, values in (("class", row.per_class), ("pair", row.per_pair)):
             lines += [[row.label, kind, name, *_parts(m)] for name, m in values.items()]
-    return _csv(["label", "kind", "name", "accuracy_mean", "accuracy_std", "accuracy_n"], lines)
+    return csv_text(["label", "kind", "name", "accuracy_mean", "accuracy_std", "accuracy_n"], lines)
 
 
 def _parts(value: Measure | None) -> list[Any]:
     return [None, None, None] if value is None else [value.mean, value.std, value.n]
 
 
-def _csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+def csv_text(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    """Comma-separated values: numbers with ten digits, nothing for None."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(head)

@@ -14,6 +14,7 @@ from rich.text import Text
 from petl_bench.report.cautions import Caution
 from petl_bench.report.collect import Comparison
 from petl_bench.report.columns import Column, best, used_columns
+from petl_bench.report.grid import Grid
 from petl_bench.report.table import BLIND
 
 
@@ -25,6 +26,7 @@ class TerminalTable:
     comparison: Comparison
     cautions: tuple[Caution, ...]
     notes: tuple[str, ...]
+    grids: tuple[Grid, ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Text(f"{self.suite} / {self.comparison.dataset}", style="bold")
@@ -46,6 +48,9 @@ class TerminalTable:
                 yield Text(f"No room for: {names}. See the files, or use a wider terminal.", style="dim")
         for note in self.notes:
             yield Text(note, style="dim")
+        for grid in self.grids:
+            yield Text("")
+            yield grid
 
     def _table(self, columns: Sequence[Column]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)

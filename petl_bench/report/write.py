@@ -13,15 +13,17 @@ from rich.text import Text
 from petl_bench.report.cautions import cautions_of
 from petl_bench.report.collect import Comparison, compare, read_runs
 from petl_bench.report.curves import curves_of
-from petl_bench.report.figure import Colors, drawing, save
+from petl_bench.report.figure import Colors, drawing, file_name, save
 from petl_bench.report.figure import colors as colors_of
 from petl_bench.report.notes import findings, legend, not_counted
-from petl_bench.report.page import file_name, page, section
+from petl_bench.report.page import page, section
 from petl_bench.report.paper_numbers import load_paper
 from petl_bench.report.plot_classes import class_map
 from petl_bench.report.plot_curves import training_curves
 from petl_bench.report.plot_pairs import pair_dots
 from petl_bench.report.plot_tradeoff import COMPUTE, PARAMETERS, tradeoff
+from petl_bench.report.published import published_grids
+from petl_bench.report.sweeps import main_rows, whole_rows
 from petl_bench.report.table import (
     comparison_csv,
     comparison_latex,
@@ -30,6 +32,7 @@ from petl_bench.report.table import (
     runs_csv,
 )
 from petl_bench.report.terminal import TerminalTable
+from petl_bench.report.write_studies import write_studies
 from petl_bench.results import write_atomic
 
 
@@ -63,7 +66,8 @@ def render_report(results: Path, out: Path, suite: str, paper: Path | None = Non
     Raises:
         UserError: no runs, a record or the paper's file that cannot be read.
     """
-    comparisons = compare(read_runs(results, suite), load_paper(paper))
+    numbers = load_paper(paper)
+    comparisons = compare(read_runs(results, suite), numbers)
     palette = colors_of([row.label for comparison in comparisons for row in comparison.rows])
     folder = out / suite
     files: list[Path] = []
@@ -75,14 +79,20 @@ def render_report(results: Path, out: Path, suite: str, paper: Path | None = Non
         cautions = tuple(cautions_of(comparison))
         written = _tables(folder, comparison)
         pictures = _pictures(folder, comparison, palette)
-        files += [*written, *pictures]
+        studies = write_studies(folder, comparison, palette)
+        written += [study.table for study in studies]
+        files += [*written, *pictures, *(path for study in studies for path in study.pictures)]
         shown = {path.name: says for path, says in pictures.items() if path.suffix == ".png"}
-        sections.append(section(comparison, cautions, shown, [path.name for path in written]))
+        main = main_rows(comparison)
+        published = published_grids(main, numbers)
+        names = [path.name for path in written]
+        sections.append(section(comparison, cautions, shown, studies, published, names))
         # the first picture's title is the data set's result in a sentence
         result = next(iter(shown.values()), "no finished run").removeprefix(f"{comparison.dataset}: ")
         contents[comparison.dataset] = result + (" (read the warnings)" if cautions else "")
         left_out = (f"not in the table: {line}" for line in not_counted(comparison))
-        tables.append(TerminalTable(suite, comparison, cautions, (*findings(comparison), *left_out)))
+        notes = (*findings(main), *left_out)
+        tables.append(TerminalTable(suite, main, cautions, notes, tuple(study.grid for study in studies)))
         warnings += [f"{comparison.dataset}: {c.headline}: {line}" for c in cautions for line in c.lines]
     # last, so that the page never points to files that are not there yet
     write_atomic(folder / "report.md", page(suite, contents, sections))
@@ -111,13 +121,14 @@ def _pictures(folder: Path, comparison: Comparison, palette: Colors) -> dict[Pat
     """Draw and write the pictures. Returns file -> what it shows."""
     if not comparison.rows:
         return {}
-    curves = {row.label: curves_of(row) for row in comparison.rows}
+    main, whole = main_rows(comparison), whole_rows(comparison)
+    curves = {row.label: curves_of(row) for row in main.rows}
     pictures: dict[str, Callable[[], Figure | None]] = {
-        "accuracy_params": lambda: tradeoff(comparison, PARAMETERS, palette),
-        "accuracy_compute": lambda: tradeoff(comparison, COMPUTE, palette),
-        "curves": lambda: training_curves(comparison, curves, palette),
-        "pairs": lambda: pair_dots(comparison, palette),
-        "classes": lambda: class_map(comparison),
+        "accuracy_params": lambda: tradeoff(whole, PARAMETERS, palette),
+        "accuracy_compute": lambda: tradeoff(whole, COMPUTE, palette),
+        "curves": lambda: training_curves(main, curves, palette),
+        "pairs": lambda: pair_dots(main, palette),
+        "classes": lambda: class_map(main),
     }
     out: dict[Path, str] = {}
     for stem, draw in pictures.items():
