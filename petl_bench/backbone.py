@@ -1,7 +1,7 @@
 """Backbones: pretrained image ViTs seen as video models.
 
 The canonical module is timm's `VisionTransformer`; weights come from open_clip (tags and local files),
-timm, or the embedded tiny CLIP. timm's own converter reads open_clip's state dicts.
+timm, or the embedded tiny CLIP (`backbone_sources.py`).
 
 Axes: `B` clips, `T` frames of a clip, `N` patches of a frame, `P` prefix tokens (class and registers),
 `D` width. The tokens of a clip's frames are `x` of shape (B*T, P + prompts + N, D); patches are always last.
@@ -12,19 +12,20 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from timm import create_model
 from timm.layers import get_act_layer
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from petl_bench.config import BackboneConfig
 from petl_bench.errors import UserError
 
 RANDOM_SEED = 0  # of `weights: random`, so that its hash names one set of weights
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+CLIP_FIELDS = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,16 @@ class VideoViT(nn.Module):
                 f"Backbone {config.name!r}: {config.model} pools by {vit.global_pool!r}, which is not supported; "
                 "choose a ViT that pools by its class token or by the mean of its patches."
             )
+        if bad := [s for s in vit.patch_embed.img_size if s % vit.patch_embed.patch_size[0]]:
+            raise UserError(
+                f"Backbone {config.name!r}: image_size={bad[0]} is no multiple of the patches' "
+                f"{vit.patch_embed.patch_size[0]} pixels."
+            )
         self.config = config
         self.vit = vit.requires_grad_(False).eval()
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1) * 255, persistent=False)
+        mean, std = config.mean or CLIP_MEAN, config.std or CLIP_STD
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
         self.depth: int = len(vit.blocks)
         self.width: int = vit.embed_dim
         self.heads: int = block.attn.num_heads
@@ -115,18 +122,33 @@ def embed(vit: VisionTransformer, pixels: Tensor) -> Tensor:
 def load_backbone(config: BackboneConfig) -> VideoViT:
     """The backbone of a config, frozen, in float32 on the CPU.
 
+    Its `config` has the mean and std that the weights were trained with, where the given one leaves them open.
+
     Raises:
-        UserError: unknown models, weights that are missing (says where to put which file) or do not fit.
+        UserError: unknown models, weights that are missing (says where to put which file), do not fit, or were trained
+            with another activation than the model's.
     """
-    build = {"embedded": _embedded, "open_clip": _open_clip, "timm": _timm}[config.source]
-    return VideoViT(build(config), config)
+    from petl_bench.backbone_sources import SOURCES
+
+    return SOURCES[config.source](config)
+
+
+def weightless(config: BackboneConfig) -> VideoViT:
+    """The architecture of a backbone on the meta device: shapes without weights, as costs need no others."""
+    with torch.device("meta"):
+        return load_backbone(config.model_copy(update={"weights": "random"}))
 
 
 def clip_vit(clip: dict[str, Any], image_size: int | None = None) -> VisionTransformer:
     """timm's ViT with the architecture of an open_clip model config, weights fresh."""
     vision = clip["vision_cfg"]
-    if "timm_model_name" in vision or not isinstance(vision.get("layers"), int):
-        raise UserError("This open_clip model's image tower is not a plain ViT; choose a ViT-* model.")
+    if odd := sorted(vision.keys() - CLIP_FIELDS):
+        raise UserError(
+            f"This open_clip model's image tower is not a plain ViT (it has {', '.join(odd)}); choose a ViT-* model "
+            "such as ViT-B-16."
+        )
+    if not isinstance(vision["layers"], int):
+        raise UserError("This open_clip model's image tower is a ResNet; choose a ViT-* model.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_SEED)
         return VisionTransformer(
@@ -140,114 +162,10 @@ def clip_vit(clip: dict[str, Any], image_size: int | None = None) -> VisionTrans
             num_classes=0,
             dynamic_img_size=True,
             norm_layer=partial(nn.LayerNorm, eps=1e-5),
-            act_layer=get_act_layer("quick_gelu" if clip.get("quick_gelu") else "gelu"),
+            act_layer=get_act_layer(clip_activation(clip)),
         )
 
 
-def _embedded(config: BackboneConfig) -> VisionTransformer:
-    from petl_bench.weights import load_embedded_state, weights_file
-
-    shipped = config.weights in (None, "random")
-    state, clip = load_embedded_state(weights_file(config.model) if shipped else Path(str(config.weights)))
-    vit = clip_vit(clip, config.image_size)
-    if config.weights != "random":
-        _load_clip_state(vit, state, config)
-    return vit
-
-
-def _open_clip(config: BackboneConfig) -> VisionTransformer:
-    import open_clip
-
-    clip = open_clip.get_model_config(config.model)
-    if clip is None:
-        from petl_bench.errors import unknown_name
-
-        raise unknown_name("open_clip model", config.model, open_clip.list_models())
-    vit = clip_vit(clip, config.image_size)
-    if config.weights == "random":
-        return vit
-    if config.weights in open_clip.list_pretrained_tags_by_model(config.model):
-        try:
-            model = open_clip.create_model(config.model, pretrained=config.weights)
-        except Exception as error:  # the hub client raises many kinds when offline
-            raise UserError(
-                f"Backbone {config.name!r}: the weights {config.weights!r} of {config.model} could not be fetched "
-                f"({type(error).__name__}). On a machine without network, copy the file there and name it: "
-                "--set backbone.weights=FILE (.pt or .safetensors)."
-            ) from None
-        state = model.state_dict()
-    else:
-        state = read_weights(config.weights, config.name)
-    _load_clip_state(vit, state, config)
-    return vit
-
-
-def _timm(config: BackboneConfig) -> VisionTransformer:
-    if config.weights is None:
-        raise UserError(f"Backbone {config.name!r}: say --set backbone.weights=timm, =random or =FILE.")
-    file = config.weights if config.weights not in ("timm", "random") else None
-    size = {"img_size": config.image_size} if config.image_size else {}
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(RANDOM_SEED)
-            vit = create_model(
-                config.model,
-                pretrained=config.weights == "timm",
-                num_classes=0,
-                dynamic_img_size=True,
-                **size,
-            )
-    except Exception as error:  # timm raises RuntimeError for unknown names, the hub client many kinds
-        raise UserError(
-            f"Backbone {config.name!r}: timm could not make {config.model!r} ({error}). Offline, name a local file: "
-            "--set backbone.weights=FILE, or use --set backbone.weights=random."
-        ) from None
-    if not isinstance(vit, VisionTransformer):
-        raise UserError(f"Backbone {config.name!r}: {config.model} is a {type(vit).__name__}, not a ViT.")
-    if file:
-        state = checkpoint_filter_fn(read_weights(file, config.name), vit)
-        _strict_load(vit, {k: v for k, v in state.items() if not k.startswith("head.")}, config)
-    return vit
-
-
-def read_weights(file: str | None, backbone: str) -> dict[str, Tensor]:
-    """A state dict from .safetensors, a .pt of tensors, or OpenAI's TorchScript archive.
-
-    Pickled code is never run: `weights_only` for plain files; archives are opened by torch.jit alone.
-    """
-    if file is None or not Path(file).is_file():
-        raise UserError(
-            f"Backbone {backbone!r}: no weights at {file!r}. Give a file with --set backbone.weights=FILE."
-        )
-    try:
-        if file.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        except RuntimeError:  # what torch.load raises for TorchScript archives
-            state = torch.jit.load(file, map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
-    except Exception as error:
-        raise UserError(f"Backbone {backbone!r}: {file} is not a readable weights file: {error}") from None
-    state = state.get("state_dict", state)
-    return {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
-
-
-def _load_clip_state(vit: VisionTransformer, state: dict[str, Tensor], config: BackboneConfig) -> None:
-    tower = {k: v.float() for k, v in state.items() if k.startswith("visual.") and k != "visual.proj"}
-    if not tower:
-        raise UserError(f"Backbone {config.name!r}: the weights hold no image tower (no 'visual.*' entries).")
-    _strict_load(vit, checkpoint_filter_fn(tower, vit), config)
-
-
-def _strict_load(vit: VisionTransformer, state: dict[str, Tensor], config: BackboneConfig) -> None:
-    try:
-        result = vit.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise UserError(f"Backbone {config.name!r}: the weights do not fit {config.model}: {error}") from None
-    if result.missing_keys or result.unexpected_keys:
-        raise UserError(
-            f"Backbone {config.name!r}: the weights do not fit {config.model}. "
-            f"Missing: {result.missing_keys[:5] or 'none'}; not known: {result.unexpected_keys[:5] or 'none'}."
-        )
+def clip_activation(clip: dict[str, Any]) -> Literal["quick_gelu", "gelu"]:
+    """The activation of an open_clip model config."""
+    return "quick_gelu" if clip.get("quick_gelu") else "gelu"

@@ -302,13 +302,23 @@ def profile(
     backbone: Backbone = None,
     suite: SuiteName = None,
     set_: Set = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of rows.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write the rows to a CSV file as well.")] = None,
 ) -> None:
     """Parameters, FLOPs and sizes of methods, without weights, data or training."""
-    from petl_bench.listing import profile_table
+    import json
+
+    from petl_bench.profile_table import costs_of, profile_csv, profile_table
+    from petl_bench.results import write_atomic
 
     request = _request(suite, methods, dataset or (None if suite else "synth_motion"), backbone, None, set_)
-    console = _console()
-    console.print(profile_table(request, console.width))
+    rows = costs_of(request)
+    if csv:
+        write_atomic(csv, profile_csv(rows))
+    if as_json:
+        typer.echo(json.dumps([row.fields() for row in rows], indent=1))
+    else:
+        _console().print(profile_table(rows))
 
 
 @app.command()

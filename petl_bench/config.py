@@ -33,9 +33,15 @@ class BackboneConfig(Frozen):
     weights: str | None = Field(
         None, description="open_clip tag, path of a local file, 'timm' for timm's own, or 'random'"
     )
-    image_size: int | None = Field(None, description="input size, pixels; default: the model's own")
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    activation: Literal["quick_gelu", "gelu"] | None = Field(
+        None,
+        description="what the weights were trained with; needed for local CLIP files that do not say it themselves",
+    )
+    image_size: int | None = Field(None, ge=1, description="input size, pixels; default: the model's own")
+    mean: tuple[float, float, float] | None = Field(
+        None, description="of red, green and blue, range 0..1; default: what the weights were trained with"
+    )
+    std: tuple[float, float, float] | None = Field(None, description="as mean")
 
 
 class Recipe(Frozen):

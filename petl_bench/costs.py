@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from petl_bench.adapted import AdaptedViT
 
@@ -50,29 +52,92 @@ def profile(model: AdaptedViT, frames: int, size: int, flops: bool = True) -> Pr
     )
 
 
-def _attention_flops(inputs: Sequence[Any], outputs: Sequence[Any]) -> int:
-    """Q K^T and (softmax) V: fvcore does not know torch's fused attention."""
-    q, k, v = (x.type().sizes() for x in inputs[:3])
-    return math.prod(q) * k[-2] + math.prod(q[:-1]) * k[-2] * v[-1]  # type: ignore[no-any-return]
+class FlopCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the multiply-adds of every operation that runs under it, as fvcore does.
+
+    Matrix products, convolutions, and norms: 5 for each number that a norm with weights is given, 4 without weights,
+    2 and 1 for a batch norm in evaluation mode. fvcore itself stands on torch.jit's tracer, which needs the
+    weights and a real forward pass; this one counts on the meta device too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if rule := FLOPS.get(func._schema.name.removeprefix("aten::")):
+            self.total += rule(args, out)
+        return out
 
 
+def _product(first: int) -> Callable[[Sequence[Any], Any], int]:
+    """(..., n, m) @ (..., m, p), the factors at arguments `first` and `first` + 1."""
+
+    def flops(args: Sequence[Any], out: Any) -> int:
+        return math.prod(args[first].shape) * (args[first + 1].shape[-1] if args[first + 1].ndim > 1 else 1)
+
+    return flops
+
+
+def _convolution(args: Sequence[Any], out: Any) -> int:
+    x, weight, transposed = args[0], args[1], args[6]
+    return x.shape[0] * math.prod(weight.shape) * math.prod((x if transposed else out).shape[2:])
+
+
+def _norm(weight: int, with_weight: int, without: int) -> Callable[[Sequence[Any], Any], int]:
+    def flops(args: Sequence[Any], out: Any) -> int:
+        return math.prod(args[0].shape) * (without if args[weight] is None else with_weight)
+
+    return flops
+
+
+FLOPS: dict[str, Callable[[Sequence[Any], Any], int]] = {
+    "mm": _product(0),
+    "bmm": _product(0),
+    "mv": _product(0),
+    "dot": _product(0),
+    "addmm": _product(1),
+    "addbmm": _product(1),
+    "baddbmm": _product(1),
+    "addmv": _product(1),
+    "convolution": _convolution,
+    "native_layer_norm": _norm(2, 5, 4),
+    "native_group_norm": _norm(1, 5, 4),
+    "native_batch_norm": _norm(1, 2, 1),
+    "_native_batch_norm_legit_no_training": _norm(1, 2, 1),
+}
+
+
+@torch.no_grad()
 def count_flops(model: AdaptedViT, frames: int, size: int) -> int:
-    """Multiply-adds of one view as fvcore counts them, LayerNorm included (as the ST-Adapter paper does)."""
-    device = next(model.parameters()).device
-    clip = torch.zeros(1, frames, 3, size, size, dtype=torch.uint8, device=device)
+    """Multiply-adds of one view as fvcore counts them, LayerNorm included (as the ST-Adapter paper does).
+
+    Shapes alone are computed, on whatever device the model is. A method whose forward pass looks at values is run.
+    """
     training = model.training
     model.eval()
-    logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of torch.jit, on which fvcore stands
-            from fvcore.nn import FlopCountAnalysis
+    device = next(model.parameters()).device
 
-            analysis = FlopCountAnalysis(model, clip)
-            analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
-            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-            return int(analysis.total())
+    def run(shapes: AbstractContextManager[Any]) -> int:
+        # attention as its two products, on every device; torch's fused kernels for whole layers would hide theirs
+        with shapes, sdpa_kernel(SDPBackend.MATH), FlopCounter() as counter:
+            model(torch.zeros(1, frames, 3, size, size, dtype=torch.uint8, device=device))
+        return counter.total
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        if device.type == "meta":
+            return run(nullcontext())
+        try:
+            return run(FakeTensorMode(allow_non_fake_inputs=True))
+        except Exception:  # of many kinds, where values are looked at; a real mistake comes again
+            return run(nullcontext())
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         model.train(training)
 
 

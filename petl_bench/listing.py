@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from petl_bench.backbone import VideoViT, load_backbone
-from petl_bench.config import BackboneConfig, config_names
-from petl_bench.costs import MIB, Profile
+from petl_bench.backbone import weightless
+from petl_bench.config import config_names
 from petl_bench.costs import profile as profile_model
 from petl_bench.data import dataset_state
-from petl_bench.method import build, make_method
+from petl_bench.method import build
+from petl_bench.profile_table import count_text
 from petl_bench.registry import find_method, method_names
-from petl_bench.suite import Request, expand, load_backbone_config, load_dataset
-
-
-def count_text(n: int) -> str:
-    """7.24 M, 67.1 k, 0."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if n >= size:
-            return f"{n / size:.{2 if unit == 'M' or n < 100 * size else 1}f} {unit}"
-    return str(n)
-
-
-def weightless(config: BackboneConfig) -> VideoViT:
-    """The architecture of a backbone with random weights: costs need no others."""
-    return load_backbone(config.model_copy(update={"weights": "random"}))
+from petl_bench.suite import load_backbone_config, load_dataset
 
 
 def list_methods(backbone_name: str, width: int) -> RenderableType:
@@ -111,49 +96,3 @@ def list_datasets() -> RenderableType:
         config, _ = load_dataset(name)
         table.add_row(name, config.summary, str(config.classes), dataset_state(config).state)
     return table
-
-
-def profile_table(request: Request, width: int) -> RenderableType:
-    """Costs of every method of a request."""
-    configs = expand(request)
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    table.add_column("method", no_wrap=True, style="bold")
-    heads = ["trained", "w/o head", "share", "GFLOPs/view", "GFLOPs", "state MB", "file MB"]
-    shown = heads if width >= 100 else heads[:5]
-    for head in shown:
-        table.add_column(head, justify="right", no_wrap=True)
-    backbones: dict[str, VideoViT] = {}
-    seen = set()
-    for c in configs:
-        key = (c.dataset.name, c.method.label)
-        if key in seen:
-            continue
-        seen.add(key)
-        if c.backbone.name not in backbones:
-            backbones[c.backbone.name] = weightless(c.backbone)
-        backbone = backbones[c.backbone.name]
-        method = make_method(c.method.name, c.method.settings)
-        model = build(method, backbone, c.dataset.classes, frames=c.dataset.sampling.frames)
-        p = profile_model(model, c.dataset.sampling.frames, backbone.image_size)
-        count = c.dataset.views.temporal * c.dataset.views.spatial
-        table.add_row(c.method.label, *_cells(p, count)[: len(shown)])
-    c = configs[0]
-    views = c.dataset.views
-    note = (
-        f"{c.backbone.name}, {c.dataset.name}: {c.dataset.classes} classes, {c.dataset.sampling.frames} frames, "
-        f"{views.temporal} x {views.spatial} views. Share: trained parameters without head over the backbone's. "
-        "GFLOPs are multiply-adds. State: trained weights, gradients and AdamW's moments."
-    )
-    return Group(table, Text(note, style="dim"))
-
-
-def _cells(p: Profile, views: int) -> list[Any]:
-    return [
-        count_text(p.trainable_params),
-        count_text(p.trainable_params_without_head),
-        f"{100 * p.trainable_params_without_head / p.backbone_params:.2f} %",
-        f"{p.gflops_per_view:.4g}",
-        f"{p.gflops_per_view * views:.4g}",
-        f"{p.state_mb:.1f}",
-        f"{p.adapter_bytes / MIB:.1f}",
-    ]
