@@ -10,17 +10,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from petl_bench.dataset_config import DatasetConfig, FolderName
+from petl_bench.dataset_config import DatasetConfig, FolderName, own_datasets
 from petl_bench.errors import UserError, unknown_name
 from petl_bench.records import Frozen, Selection
 
 M = TypeVar("M", bound=BaseModel)
-Seed = Annotated[int, Field(ge=0)]
 
 
 class BackboneConfig(Frozen):
@@ -73,6 +72,7 @@ class MethodConfig(Frozen):
     settings: dict[str, Any] = Field(default_factory=dict)
     lr: float | None = Field(None, gt=0)
     backbone: str | None = Field(None, description="another backbone than the suite's")
+    varied: str | None = Field(None, description="the setting that a sweep gave another value")
 
     @model_validator(mode="before")
     @classmethod
@@ -109,28 +109,13 @@ class LearningRates(Frozen):
     chosen: dict[str, float] = Field(description="label -> learning rate")
 
 
-class Suite(Frozen):
-    """A named grid of runs: data sets x methods x seeds under one recipe."""
-
-    name: FolderName
-    summary: str = ""
-    datasets: list[str] = Field(min_length=1)
-    backbone: str | None = Field(None, description="default: the data set's own")
-    methods: list[MethodConfig] = Field(min_length=1)
-    seeds: list[Seed] = Field([0], min_length=1)
-    recipe: dict[str, Any] = Field(default_factory=dict, description="changes to the data set's own recipe")
-    dataset: dict[str, Any] = Field(
-        default_factory=dict, description="changes to every data set of the suite"
-    )
-    learning_rates: dict[str, str] = Field(
-        default_factory=dict,
-        description="data set -> file of `petl-bench tune`, a name under configs/learning_rates or a path; "
-        "default: the file of the data set's name, if there is one",
-    )
-
-
 def config_names(kind: str) -> list[str]:
-    """Names of the configs of a kind ("datasets", "backbones", "suites", ...)."""
+    """Names of the configs of a kind ("datasets", "backbones", "suites", ...), the user's own data sets included."""
+    return sorted({*packaged_names(kind), *(own_datasets() if kind == "datasets" else ())})
+
+
+def packaged_names(kind: str) -> list[str]:
+    """Names of the configs of a kind that come with the package."""
     folder = resources.files("petl_bench").joinpath("configs", kind)
     if not folder.is_dir():
         return []
@@ -158,12 +143,15 @@ SINGULAR = {"datasets": "data set", "learning_rates": "file of learning rates"}
 
 
 def load_named(kind: str, name: str) -> dict[str, Any]:
-    """The raw mapping of `configs/<kind>/<name>.yaml`, or of a file when `name` is a path to one."""
+    """The raw mapping of `configs/<kind>/<name>.yaml`, of a user's own data set, or of a file when `name` is a
+    path to one."""
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         return {"name": path.stem, **read_yaml(path)}
     if name not in config_names(kind):
         raise unknown_name(SINGULAR.get(kind, kind.rstrip("s")), name, config_names(kind))
+    if name not in packaged_names(kind):
+        return {"name": name, **read_yaml(own_datasets()[name])}
     file = resources.files("petl_bench").joinpath("configs", kind, f"{name}.yaml")
     return {"name": name, **read_yaml(file)}
 

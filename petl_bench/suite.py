@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from petl_bench.config import (
     MethodConfig,
     Recipe,
     RunConfig,
-    Suite,
     config_names,
     load_named,
     merge,
@@ -24,6 +24,7 @@ from petl_bench.dataset_config import DatasetConfig
 from petl_bench.errors import UserError, unknown_name
 from petl_bench.records import Selection
 from petl_bench.registry import method_names
+from petl_bench.suite_config import Suite
 
 DEFAULT_SUITE = "demo"
 PAPER_METHODS = (
@@ -97,37 +98,62 @@ def expand(request: Request) -> list[RunConfig]:
     _check_places(changes, suite)
     runs = []
     for name in suite.datasets:
-        dataset, defaults = load_dataset(name, merge(suite.dataset, changes.get("dataset", {})))
+        whole, defaults = load_dataset(name, merge(suite.dataset, changes.get("dataset", {})))
         recipe_raw = merge(merge(defaults.get("recipe", {}), suite.recipe), changes.get("recipe", {}))
-        recipe = validated(Recipe, recipe_raw, f"Recipe of suite {suite.name!r} on {name!r}")
-        suite_backbone = suite.backbone or defaults.get("backbone")
-        if not suite_backbone:
+        whole_recipe = validated(Recipe, recipe_raw, f"Recipe of suite {suite.name!r} on {name!r}")
+        own = suite.backbone or defaults.get("backbone")
+        if not own:
             raise UserError(f"Data set {name!r} names no backbone: choose one with --backbone.")
-        for seed in suite.seeds:
-            for method in suite.methods:
-                backbone = load_backbone_config(
-                    method.backbone or suite_backbone, changes.get("backbone", {})
+        grid = product(
+            suite.seeds, [own, *suite.backbones], suite.fractions or [whole.fraction], suite.methods
+        )
+        for seed, backbone_name, share, method in grid:
+            dataset, recipe = _part(whole, whole_recipe, share, suite)
+            backbone = load_backbone_config(method.backbone or backbone_name, changes.get("backbone", {}))
+            method, selection = _tuned(method, changes, suite, dataset, backbone, recipe)
+            label = method.label
+            if backbone_name != own:
+                label += f"@{backbone_name.replace(':', '-')}"
+            if suite.fractions and share < 1:
+                label += f"@fraction={share:g}"
+            runs.append(
+                RunConfig(
+                    suite=suite.name,
+                    method=method.model_copy(update={"label": label}),
+                    dataset=dataset,
+                    backbone=backbone,
+                    recipe=recipe,
+                    seed=seed,
+                    selection=selection,
                 )
-                method, selection = _tuned(method, changes, suite, dataset, backbone, recipe)
-                runs.append(
-                    RunConfig(
-                        suite=suite.name,
-                        method=method,
-                        dataset=dataset,
-                        backbone=backbone,
-                        recipe=recipe,
-                        seed=seed,
-                        selection=selection,
-                    )
-                )
+            )
     return runs
+
+
+def _part(dataset: DatasetConfig, recipe: Recipe, share: float, suite: Suite) -> tuple[DatasetConfig, Recipe]:
+    """A data set and a recipe at a share of the training clips."""
+    if not suite.fractions:
+        return dataset, recipe
+    if suite.fraction_budget == "steps":
+        longer = {
+            "epochs": round(recipe.epochs / share),
+            "warmup_epochs": recipe.warmup_epochs / share,
+            "validate_every": round(recipe.validate_every / share),
+        }
+        recipe = recipe.model_copy(update=longer)
+    return dataset.model_copy(update={"fraction": share}), recipe
 
 
 def load_dataset(name: str, changes: dict[str, Any] | None = None) -> tuple[DatasetConfig, dict[str, Any]]:
     """A data set's config, and the defaults in its file that are not its own: recipe and backbone."""
     raw = load_named("datasets", name)
     defaults: dict[str, Any] = {k: raw.pop(k) for k in ("recipe", "backbone") if raw.get(k)}
-    return validated(DatasetConfig, merge(raw, changes or {}), f"Data set {name!r}"), defaults
+    raw = merge(raw, changes or {})
+    if isinstance(raw.get("source"), dict) and raw["source"].get("kind") == "custom":
+        from petl_bench.data.custom import completed  # imports torch
+
+        raw = completed(raw)
+    return validated(DatasetConfig, raw, f"Data set {name!r}"), defaults
 
 
 def load_backbone_config(name: str, changes: dict[str, Any] | None = None) -> BackboneConfig:
@@ -152,6 +178,12 @@ def _check_places(changes: dict[str, Any], suite: Suite) -> None:
     for place in changes:
         if place not in places:
             raise unknown_name("place in --set", place, places)
+    for m in suite.methods:
+        if m.varied and m.varied in changes.get(m.name, {}):
+            raise UserError(
+                f"--set {m.name}.{m.varied}: suite {suite.name!r} varies this setting. Write a suite of your own with "
+                "the values that you want: --suite FILE.yaml."
+            )
 
 
 def _tuned(
@@ -183,12 +215,14 @@ def _tuned(
     rates = validated(LearningRates, raw, f"Learning rates {name!r}")
     if rates.dataset != dataset.name:
         raise UserError(f"Learning rates {name!r} are of {rates.dataset!r}, not of {dataset.name!r}.")
-    known = rates.chosen.get(method.label)
+    # a variant of a sweep is trained with the rate of the method that it varies
+    label = method.label if method.label in rates.chosen else method.label.partition("@")[0]
+    known = rates.chosen.get(label)
     if known is None or (rates.backbone != backbone.name and method.backbone is None):
         return method, None
     selection = Selection(
         grid=rates.grid,
-        validation_top1=rates.validation_top1[method.label],
+        validation_top1=rates.validation_top1[label],
         seed=rates.seed,
         source=f"learning_rates/{Path(name).stem}.yaml",
         train_clips=rates.train_clips,

@@ -11,7 +11,6 @@ from petl_bench.config import (
     LearningRates,
     MethodConfig,
     Recipe,
-    Suite,
     config_names,
     load_named,
     merge,
@@ -20,6 +19,7 @@ from petl_bench.config import (
 )
 from petl_bench.errors import UserError
 from petl_bench.suite import PAPER_METHODS, Request, expand, find_suite, load_dataset, read_run_config
+from petl_bench.suite_config import Suite
 from petl_bench.train.tune import choose
 
 
@@ -27,10 +27,13 @@ from petl_bench.train.tune import choose
 def test_shipped_suites_expand(name: str) -> None:
     runs = expand(Request(name))
     suite = find_suite(Request(name))
-    assert len(runs) == len(suite.datasets) * len(suite.seeds) * len(suite.methods)
+    copies = len(suite.seeds) * (1 + len(suite.backbones)) * max(1, len(suite.fractions))
+    assert len(runs) == len(suite.datasets) * len(suite.methods) * copies
+    folders = {(run.dataset.name, run.method.label, run.seed) for run in runs}
+    assert len(folders) == len(runs)  # no run overwrites another
     for run in runs:
-        if run.method.backbone is not None:  # a control, which needs no search of its own
-            continue
+        if run.dataset.source.kind != "synth" or run.method.backbone is not None:
+            continue  # data that are not ours to search on, and a control, which needs no search of its own
         assert run.selection is not None, f"{run.method.label}: its learning rate was not chosen by a search"
         assert run.method.lr in run.selection.grid
         best = max(run.selection.validation_top1.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,20 @@ def test_what_is_done_is_not_run_again(
     records = run_all(small_runs(*METHODS), Options(together, workers=0))
     assert [r.label for r in records] == list(METHODS)
     assert before == {p: p.stat().st_mtime_ns for p in together.rglob("*") if p.is_file()}
+
+
+def test_a_record_older_than_a_field_is_still_done(
+    together: Path, tmp_path: Path, small_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (config,) = small_runs("linear_probe")
+    folder = RunFolder.of(tmp_path, config)
+    shutil.copytree(RunFolder.of(together, config).path, folder.path)
+    record = json.loads(folder.record_file.read_text())
+    del record["config"]["dataset"]["fraction"]
+    del record["config"]["method"]["varied"]
+    folder.record_file.write_text(json.dumps(record))
+    monkeypatch.setattr(runner, "Lockstep", None)  # whoever trains fails
+    assert run_all([config], Options(tmp_path, workers=0))[0].status == "done"
 
 
 def test_other_settings_in_the_same_folder_are_an_error(together: Path, small_runs: MakeRuns) -> None:

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from petl_bench.backbone import load_backbone
 from petl_bench.config import RunConfig
@@ -98,14 +100,15 @@ def _is_done(config: RunConfig, options: Options) -> bool:
     record = folder.read_record()
     if record is None:
         return False
-    same = json.loads(json.dumps(record.config)) == config.model_dump(mode="json")
+    there = _as_now(record.config)
+    same = there == config.model_dump(mode="json")
     if options.overwrite:
         if record.status != "running" or not same:  # a replacement that was stopped midway goes on
             for file in (folder.record_file, folder.checkpoint_file, folder.log_file, folder.adapter_file):
                 file.unlink(missing_ok=True)
         return False
     if not same:
-        changed = ", ".join(_differences(record.config, config.model_dump(mode="json"))[:4])
+        changed = ", ".join(_differences(there, config.model_dump(mode="json"))[:4])
         raise UserError(
             f"{folder.path} holds a run with other settings ({changed}). Choose another --out or --suite, "
             "or pass --overwrite to replace it."
@@ -113,6 +116,14 @@ def _is_done(config: RunConfig, options: Options) -> bool:
     if record.status == "failed":
         folder.checkpoint_file.unlink(missing_ok=True)
     return record.status == "done"
+
+
+def _as_now(config: dict[str, Any]) -> dict[str, Any]:
+    """A record's config with the defaults of fields that it is older than."""
+    try:
+        return RunConfig.model_validate(config).model_dump(mode="json")
+    except ValidationError:
+        return config
 
 
 def _differences(old: object, new: object, path: str = "") -> list[str]:
