@@ -11,6 +11,7 @@ from petl_bench.data.layout import Part
 from petl_bench.data.listed import Entry, Listed, numbered, split_files
 from petl_bench.data.manifest import Clip
 from petl_bench.dataset_config import DatasetConfig, FoldersSource
+from petl_bench.errors import UserError
 
 
 def parts(source: FoldersSource) -> list[Part]:
@@ -38,7 +39,15 @@ def _entries(folder: Path, labels: Mapping[str, int], root: Path) -> Iterator[En
     for path in sorted(folder.iterdir(), key=lambda path: composed(path.name)):
         if (name := composed(path.name)) in labels:
             for video in _videos(path):
+                _require_text(video)
                 yield Clip(video, labels[name], relative_name(video, root)), True
+
+
+def _require_text(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path!r}: the name is not UTF-8; rename it.") from None
 
 
 def _videos(folder: Path) -> Iterator[Path]:

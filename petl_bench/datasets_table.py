@@ -1,0 +1,55 @@
+"""What `datasets` and `datasets check` print."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from petl_bench.config import config_names, load_named
+from petl_bench.data import dataset_state
+from petl_bench.data.check import SKIPPED, Report
+from petl_bench.errors import UserError
+from petl_bench.suite import load_dataset
+
+SHOWN = 5  # clips that cannot be decoded, with their reasons
+
+
+def list_datasets() -> RenderableType:
+    """A row for each data set."""
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column("data set", no_wrap=True, style="bold")
+    table.add_column("what", min_width=24)
+    table.add_column("clips", justify="right", no_wrap=True)
+    table.add_column("classes", justify="right", no_wrap=True)
+    table.add_column("state", overflow="fold", min_width=24)
+    for name in config_names("datasets"):
+        try:
+            config, _ = load_dataset(name)
+        except UserError as error:
+            summary = str(load_named("datasets", name).get("summary", ""))
+            table.add_row(name, Text(summary), "", "", Text(str(error).splitlines()[0]))
+            continue
+        state = dataset_state(config)
+        clips = "" if state.clips is None else f"{state.clips:,}"
+        table.add_row(name, Text(config.summary), clips, f"{config.classes:,}", Text(state.state))
+    notes = (
+        "Clips: training and test, as listed. petl-bench datasets check NAME decodes all of them;",
+        "petl-bench datasets add NAME --root FOLDER makes a config for own data.",
+    )
+    return Group(table, *(Text(note, style="dim") for note in notes))
+
+
+def check_summary(report: Report) -> RenderableType:
+    """How many clips are in which state, the first of those that are skipped, and where all of it is written."""
+    counts = report.counts
+    states = ", ".join(f"{counts[state]:,} {state}" for state in ("ok", *SKIPPED, "missing") if counts[state])
+    lines = [Text(states or "no clips")]
+    skipped = [result for result in report.results.values() if result.state in SKIPPED]
+    for result in skipped[:SHOWN]:
+        lines.append(Text(f"  {result.state}  {result.split} {result.path}: {result.reason}"))
+    if len(skipped) > SHOWN:
+        lines.append(Text(f"  and {len(skipped) - SHOWN:,} more"))
+    lines.append(Text(f"Report: {report.file}"))
+    lines.append(Text(f"Skip list, which training obeys: {report.skip_file}"))
+    return Group(*lines)
