@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -11,39 +14,14 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import all_frames, numbered_frames, write_file
+from video_files import all_frames, read_number
+from video_kinds import IRREGULAR, KINDS, LENGTH, queries
 
 from petl_bench.data import decode
 from petl_bench.data.decode import DecodeError, decoder_name, decoder_version, open_video, silence_decoders
 from petl_bench.errors import UserError
 
 DECODERS = ("decord", "pyav")
-LENGTH = 60
-FILES: dict[str, Callable[[Path], Path]] = {
-    "h264 with B-frames": lambda p: write_file(
-        p / "b.mp4", numbered_frames(LENGTH), g="20", bf="3", **{"x264-params": "b-adapt=0:scenecut=0"}
-    ),
-    "h264 open groups": lambda p: write_file(
-        p / "open.mp4",
-        numbered_frames(LENGTH),
-        **{"x264-params": "open-gop=1:keyint=12:min-keyint=12:bframes=3:b-adapt=0:scenecut=0"},
-    ),
-    "h264 all key frames": lambda p: write_file(p / "intra.mp4", numbered_frames(LENGTH), g="1"),
-    "h264 in matroska": lambda p: write_file(p / "b.mkv", numbered_frames(LENGTH), g="20", bf="3"),
-    "h264 in MPEG-TS": lambda p: write_file(p / "b.ts", numbered_frames(LENGTH), g="20", bf="3"),
-    "vp9 in webm": lambda p: write_file(
-        p / "v.webm",
-        numbered_frames(LENGTH),
-        "libvpx-vp9",
-        g="20",
-        **{"deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "1", "lag-in-frames": "8"},
-    ),
-    "mpeg4 with B-frames in avi": lambda p: write_file(
-        p / "x.avi", numbered_frames(LENGTH), "mpeg4", g="12", bf="2"
-    ),
-    "mpeg4 in avi": lambda p: write_file(p / "y.avi", numbered_frames(LENGTH), "mpeg4", g="12"),
-    "one frame": lambda p: write_file(p / "one.mp4", numbered_frames(1)),
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,43 +29,80 @@ def _quiet() -> None:
     silence_decoders()
 
 
-@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_frames_are_exact_in_every_decoder(kind: str, tmp_path: Path) -> None:
-    path = FILES[kind](tmp_path)
+    made = KINDS[kind]
+    path = made.write(tmp_path)
     reference = all_frames(path)
-    rng = np.random.default_rng(0)
-    few = [rng.integers(0, len(reference), size).tolist() for size in (1, 1, 2, 3, 8, 8)]
-    spread = list(range(0, len(reference), 7))
-    for decoder in DECODERS:
-        for indices in (*few, spread, spread[::-1], [len(reference) - 1], [0, 0]):
-            with open_video(path, decoder) as video:
-                assert video.frame_count == len(reference)
-                for _ in range(2):  # a second call starts over
-                    assert np.array_equal(video.frames(indices), reference[indices]), (decoder, indices)
-
-
-def test_frame_i_shows_number_i(tmp_path: Path) -> None:
-    path = FILES["h264 with B-frames"](tmp_path)
+    assert [read_number(frame) for frame in reference] == list(made.numbers)
     for decoder in DECODERS:
         with open_video(path, decoder) as video:
-            brightness = video.frames(range(LENGTH)).mean(axis=(1, 2, 3))
-        np.testing.assert_allclose(brightness, 20 + 3 * np.arange(LENGTH), atol=1.4)
+            assert video.frame_count == len(reference)
+            tolerance = made.tolerance if decoder == "decord" else 0
+            for indices in queries(len(reference)):
+                for _ in range(2):  # a second call starts over
+                    frames = video.frames(indices)
+                    assert [read_number(f) for f in frames] == [made.numbers[i] for i in indices]
+                    worst = np.abs(frames.astype(int) - reference[indices]).max()
+                    assert worst <= tolerance, (decoder, indices, worst)
+            if decoder == "pyav" or made.decord is not None:
+                assert video.name == ("decord" if decoder == "decord" and made.decord else "pyav")
 
 
-def test_videos_turned_by_their_metadata_come_upright(tmp_path: Path) -> None:
-    frames = numbered_frames(4)
-    frames[:, :16, :16] = (250, 0, 0)  # a red corner, top left
-    upright = write_file(tmp_path / "upright.mp4", frames, g="1")
-    turned = write_file(tmp_path / "turned.mp4", np.rot90(frames, 1, (1, 2)).copy(), turn=-90, g="1")
-    for decoder in DECODERS:
-        with open_video(upright, decoder) as one, open_video(turned, decoder) as other:
-            a, b = one.frames([0, 3]), other.frames([0, 3])
-        assert a.shape == b.shape == (2, 48, 64, 3)
-        assert np.abs(a.astype(int) - b).mean() < 3
+def _in_torchcodec(folder: Path, what: str) -> dict[str, dict[str, object]]:
+    if not importlib.util.find_spec("torchcodec"):
+        pytest.skip("torchcodec is not installed")
+    command = [sys.executable, str(Path(__file__).with_name("torchcodec_process.py")), str(folder), what]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, dict[str, object]] = json.loads(done.stdout)
+    return told
+
+
+def test_frames_are_exact_in_torchcodec(tmp_path: Path) -> None:
+    kinds = {made.write(tmp_path).name: made for made in KINDS.values()}
+    told = _in_torchcodec(tmp_path, "all")
+    for name, made in kinds.items():
+        result = told[name]
+        assert result["right"], (name, result)
+        assert result["decoder"] == ("torchcodec" if made.torchcodec else "pyav"), name
+        assert result["worst"] <= (made.tolerance if made.torchcodec else 0), (name, result)  # type: ignore[operator]
+
+
+def test_broken_files_are_errors_in_torchcodec(tmp_path: Path) -> None:
+    files = _broken(tmp_path)
+    (tmp_path / "b.mp4").unlink()
+    told = _in_torchcodec(tmp_path, "last")
+    assert len(told) == len(files) - 1  # one of them is absent
+    for name, result in told.items():
+        assert str(tmp_path / name) in str(result.get("error")), name
+
+
+@pytest.mark.parametrize("kind", ["h264 variable frame rate", "vp9 variable frame rate"])
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_spans_of_seconds_follow_the_times_of_frames(kind: str, decoder: str, tmp_path: Path) -> None:
+    """Against a loop over the times that the file was written with: milliseconds, after the first frame."""
+    times = [t - IRREGULAR[0] for t in IRREGULAR]
+    rng = np.random.default_rng(0)
+    spans = np.sort(rng.integers(0, times[-1] + 1, (200, 2)))
+    with open_video(KINDS[kind].write(tmp_path), decoder) as video:
+        for start, stop in [
+            *spans.tolist(),
+            (0, times[-1] + 1000),
+            (times[5], times[9]),
+            (times[7], times[7]),
+        ]:
+            inside = [i for i, t in enumerate(times) if start <= t < stop]
+            if not inside:  # the frame that is on the screen
+                inside = [max(i for i, t in enumerate(times) if t <= start)]
+            first, end = video.frame_range(start / 1000, stop / 1000)
+            assert list(range(first, end)) == inside, (start, stop)
+        with pytest.raises(ValueError, match="begins after the last frame"):
+            video.frame_range(times[-1] / 1000 + 10, times[-1] / 1000 + 11)
 
 
 def _broken(folder: Path) -> dict[str, Path]:
-    whole = FILES["h264 with B-frames"](folder).read_bytes()  # its index comes first: it opens when cut
+    whole = KINDS["h264 with B-frames"].write(folder).read_bytes()  # its index comes first: it opens when cut
     files = {
         "cut.mp4": whole[: len(whole) * 6 // 10],
         "cut_index.mp4": whole[:200],
@@ -126,7 +141,7 @@ def test_every_broken_file_is_a_decode_error_that_names_it(decoder: str, tmp_pat
 def test_frames_of_damaged_files_are_right_or_an_error(damage: str, tmp_path: Path) -> None:
     """Never a copy of another frame, and the same outcome each time and in both decoders: decord alone reads
     ahead and fails on whole frames before a broken one, now and then."""
-    path = FILES["h264 with B-frames"](tmp_path)
+    path = KINDS["h264 with B-frames"].write(tmp_path)
     whole = all_frames(path)
     with av.open(str(path)) as container:
         packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
@@ -151,7 +166,7 @@ def test_frames_of_damaged_files_are_right_or_an_error(damage: str, tmp_path: Pa
 
 
 def test_no_file_stays_open(tmp_path: Path) -> None:
-    good, bad = FILES["h264 all key frames"](tmp_path), tmp_path / "bad.mp4"
+    good, bad = KINDS["h264 all key frames"].write(tmp_path), tmp_path / "bad.mp4"
     bad.write_bytes(b"x" * 1000)
 
     def read_all() -> None:

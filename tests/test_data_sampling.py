@@ -11,8 +11,9 @@ import pytest
 from petl_bench.data import sampling
 from petl_bench.dataset_config import Sampling
 
-LENGTHS = [*range(1, 50), 64, 97, 300]
+LENGTHS = range(1, 401)
 SEGMENTS = [Sampling(frames=T) for T in (1, 3, 4, 8, 16)]
+OFFICIAL = [Sampling(frames=T, mode="official_segments") for T in (1, 3, 8, 16, 32)]
 DENSE = [Sampling(frames=T, mode="dense", stride=s) for T, s in ((8, 16), (8, 2), (5, 1), (1, 4))]
 
 
@@ -41,17 +42,45 @@ def test_segment_views_against_a_loop(config: Sampling, temporal: int) -> None:
 
 
 @pytest.mark.parametrize("config", DENSE, ids=str)
-@pytest.mark.parametrize("temporal", [1, 2, 3, 5])
-def test_dense_views_against_a_loop(config: Sampling, temporal: int) -> None:
+@pytest.mark.parametrize("temporal", [1, 2, 3, 4, 5, 6, 10])
+def test_dense_views_against_the_official_rule(config: Sampling, temporal: int) -> None:
+    """Repeat the last frame until the run fits, then starts from 0 to the room that is left, rounded."""
+    span = (config.frames - 1) * config.stride + 1
     for length in LENGTHS:
-        room = max(0, length - ((config.frames - 1) * config.stride + 1))
-        starts: list[int] = [0] * temporal
-        for v in range((temporal + 1) // 2):
-            share = Fraction(v, temporal - 1) if temporal > 1 else Fraction(1, 2)
-            starts[temporal - 1 - v] = room - _half_down(share * room)
-            starts[v] = _half_down(share * room)
-        expected = [[min(s + i * config.stride, length - 1) for i in range(config.frames)] for s in starts]
+        shown = list(range(length)) + [length - 1] * max(0, span - length)
+        room = len(shown) - span
+        expected = []
+        for view in range(temporal):
+            start = room // 2 if temporal == 1 else round(room / (temporal - 1) * view)
+            expected.append(shown[start : start + span : config.stride])
         assert sampling.view_indices(length, config, temporal).tolist() == expected, length
+
+
+def _official_parts(length: int, parts: int) -> list[tuple[int, int]]:
+    """The first and last frame of each part: neighbours share one."""
+    size = (length - 1) / parts
+    return [(round(size * i), round(size * (i + 1))) for i in range(parts)]
+
+
+@pytest.mark.parametrize("config", OFFICIAL, ids=str)
+def test_official_segments_against_the_official_rule(config: Sampling) -> None:
+    for length in LENGTHS:
+        parts = _official_parts(length, config.frames)
+        (view,) = sampling.view_indices(length, config, 1)
+        assert view.tolist() == [(first + last) // 2 for first, last in parts], length
+        draws = [sampling.train_indices(length, config, np.random.default_rng(d)) for d in range(6)]
+        for draw in draws:
+            assert draw.dtype == np.int64
+            assert all(first <= i <= last for i, (first, last) in zip(draw.tolist(), parts, strict=True))
+
+
+def test_official_segments_draw_every_frame_of_a_part_alike() -> None:
+    rng = np.random.default_rng(0)
+    draws = np.stack([sampling.train_indices(40, OFFICIAL[2], rng) for _ in range(3000)])
+    for part, (first, last) in enumerate(_official_parts(40, 8)):
+        share = np.bincount(draws[:, part], minlength=40)[first : last + 1] / 3000
+        assert np.abs(share - 1 / (last - first + 1)).max() < 0.045  # 6 sigma
+        assert share.sum() == pytest.approx(1)
 
 
 def test_the_default_protocol_is_symmetric_in_time() -> None:
@@ -71,11 +100,22 @@ def test_views_of_a_reversed_video_are_the_views_reversed(temporal: int) -> None
             assert np.array_equal(length - 1 - views[::-1, ::-1], views)
 
 
+@pytest.mark.parametrize("temporal", [1, 2, 3, 5])
+def test_dense_views_of_a_reversed_video_are_the_views_reversed(temporal: int) -> None:
+    for config in DENSE:
+        span = (config.frames - 1) * config.stride + 1
+        for length in range(span, 401):
+            if temporal % 2 and (length - span) % 2:
+                continue  # there is no middle
+            views = sampling.view_indices(length, config, temporal)
+            assert np.array_equal(length - 1 - views[::-1, ::-1], views)
+
+
 @pytest.mark.parametrize("config", SEGMENTS, ids=str)
 def test_training_takes_a_frame_of_each_part(config: Sampling) -> None:
     T = config.frames
     for length in LENGTHS:
-        for draw in range(20):
+        for draw in range(6):
             indices = sampling.train_indices(length, config, np.random.default_rng(draw))
             assert indices.shape == (T,)
             for i, index in enumerate(indices.tolist()):
@@ -95,14 +135,17 @@ def test_training_segments_are_uniform() -> None:
 
 @pytest.mark.parametrize("config", DENSE, ids=str)
 def test_dense_training_runs_start_everywhere(config: Sampling) -> None:
-    steps = np.arange(config.frames) * config.stride
     for length in LENGTHS:
-        room = max(0, length - steps[-1] - 1)
+        room = max(0, length - (config.frames - 1) * config.stride - 1)
         starts = set()
-        for draw in range(400 if room < 30 else 40):
-            indices = sampling.train_indices(length, config, np.random.default_rng(draw))
-            assert np.array_equal(indices, np.minimum(indices[0] + steps, length - 1))
-            starts.add(int(indices[0]))
+        for draw in range(400 if room < 30 and length % 5 == 0 else 20):
+            indices = sampling.train_indices(length, config, np.random.default_rng(draw)).tolist()
+            expected = [indices[0]]
+            for _ in range(config.frames - 1):  # a step that leaves the video is not taken
+                step = expected[-1] + config.stride
+                expected.append(step if step < length else expected[-1])
+            assert indices == expected, length
+            starts.add(indices[0])
         assert min(starts) >= 0 and max(starts) <= room
-        if room < 30:
+        if room < 30 and length % 5 == 0:
             assert starts == set(range(room + 1))

@@ -15,6 +15,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+CHROMA = "BICUBIC"  # how colours come to full resolution where no fast path does it (odd sizes): as in decord
+
 
 class PyavDecoder:
     """A video through PyAV. The compressed file is held in memory; groups of pictures without a wanted frame
@@ -77,7 +79,7 @@ class PyavDecoder:
         found: dict[int, NDArray[np.uint8]] = {}
         for number, frame in self._decoded({self._group_of[i] for i in wanted}):
             if number in wanted:
-                image: Any = reformatter.reformat(frame, format="rgb24").to_ndarray()
+                image: Any = reformatter.reformat(frame, format="rgb24", interpolation=CHROMA).to_ndarray()
                 found[number] = np.rot90(image, frame.rotation // 90) if frame.rotation else image
                 if len(found) == len(wanted):
                     break

@@ -107,7 +107,9 @@ def _posterize_increasing(picture: Picture, level: float, sign: float) -> Pictur
 
 
 def _keep_bits(picture: Picture, bits: int) -> Picture:
-    return picture if bits >= 8 else ImageOps.posterize(picture, bits)
+    # not ImageOps.posterize: of no bits it made black in older versions of Pillow and an error in newer ones
+    mask = 256 - 2 ** (8 - max(bits, 0))
+    return picture.point([i & mask for i in range(256)] * 3)
 
 
 def _solarize(picture: Picture, level: float, sign: float) -> Picture:
