@@ -24,10 +24,11 @@ def list_datasets() -> RenderableType:
     table.add_column("classes", justify="right", no_wrap=True)
     table.add_column("state", overflow="fold", min_width=24)
     for name in config_names("datasets"):
+        summary = ""
         try:
+            summary = str(load_named("datasets", name).get("summary", ""))
             config, _ = load_dataset(name)
         except UserError as error:
-            summary = str(load_named("datasets", name).get("summary", ""))
             table.add_row(name, Text(summary), "", "", Text(str(error).splitlines()[0]))
             continue
         state = dataset_state(config)

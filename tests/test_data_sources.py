@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from petl_bench.data import Clip, Manifest, data_root, dataset_state, open_data
-from petl_bench.data.manifest import hold_out
+from petl_bench.data.manifest import hold_out, take_fraction
 from petl_bench.dataset_config import DatasetConfig
 from petl_bench.errors import UserError
 
@@ -223,3 +224,38 @@ def test_state_of_files_that_are_there(tmp_path: Path) -> None:
     assert dataset_state(config) == ("ready, not checked", 36, tmp_path)
     (tmp_path / "labels" / "train.json").write_text("{")
     assert dataset_state(config).state.startswith("not usable: ")
+
+
+def _naive_fraction(clips: list[Clip], fraction: float) -> set[str]:
+    chosen = set()
+    for label in {clip.label for clip in clips}:
+        ids = [clip.id for clip in clips if clip.label == label]
+        ids.sort(key=lambda name: hashlib.sha256(b"fraction " + name.encode()).hexdigest())
+        count = round(len(ids) * fraction)
+        chosen.update(ids[: count if count >= 1 else 1])
+    return chosen
+
+
+@pytest.mark.parametrize("fraction", [0.001, 0.05, 0.25, 0.5, 0.9, 1.0])
+def test_a_fraction_takes_of_each_class_its_share(fraction: float) -> None:
+    whole = _manifest([100, 10, 3, 2, 1])
+    part = take_fraction(whole, fraction)
+    assert {clip.id for clip in part.clips} == _naive_fraction(list(whole.clips), fraction)
+    assert [clip for clip in whole.clips if clip in part.clips] == list(part.clips)  # in their order
+    assert part.skipped == whole.skipped
+    assert (part == whole) == (fraction == 1.0)
+
+
+def test_fractions_are_nested_and_leave_validation_as_it_is(tmp_path: Path) -> None:
+    root = _ssv2(tmp_path, train=120)
+    opened = {}
+    for fraction in (0.02, 0.1, 0.3, 0.5, 1.0):
+        opened[fraction] = open_data(_config("ssv2", root).model_copy(update={"fraction": fraction}), 0.2)
+    smaller: set[str] = set()
+    for fraction, data in opened.items():
+        ids = {clip.id for clip in data.train.clips}
+        assert smaller <= ids and len(ids) == 3 * max(1, round(32 * fraction))
+        assert data.validation == opened[1.0].validation and data.test == opened[1.0].test
+        assert not ids & {clip.id for clip in data.validation.clips}
+        smaller = ids
+    assert len({data.sha256 for data in opened.values()}) == 5

@@ -106,7 +106,7 @@ def dataset_state(config: DatasetConfig) -> DatasetState:
     if not here:
         return DatasetState("not found: no clip has a file", missing, root)
     left = sum(len(without_skips(split.clips, name, skips)) for name, split in splits.items())
-    notes = [f"{missing:,} clips missing"] if missing else []
+    notes = [f"{missing:,} without a file"] if missing else []
     if skips:
         partly = "" if skips.complete else "partly "
         notes.append(f"{partly}checked {skips.date[:10]}, {here - left:,} skipped")
