@@ -217,6 +217,42 @@ def test_a_method_fails_alone(
     monkeypatch.undo()
 
 
+def test_no_batch_is_read_for_nobody(
+    tmp_path: Path, small_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method that is behind fails: the loop goes on where the others stand, not through what they have done."""
+    ahead, behind = small_runs("linear_probe", "partial")
+    data, backbone = open_data(ahead.dataset, ahead.recipe.validation), load_backbone(ahead.backbone)
+    steps = 0
+
+    def stop_after_eight() -> None:
+        nonlocal steps
+        steps += 1
+        if steps > 8:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        Lockstep([ahead], tmp_path, data, backbone, stop=stop_after_eight).train()
+    both = Lockstep([ahead, behind], tmp_path, data, backbone)
+    seen = []
+    step = Lockstep._step
+    monkeypatch.setattr(Lockstep, "_step", lambda self, at, batch: (seen.append(at), step(self, at, batch)))
+    monkeypatch.setattr(Trainee, "train_step", failing(Trainee.train_step, "partial", 3))
+    both.train()
+    assert seen == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert both.trainees[0].step == 12
+    assert both._depths == [backbone.depth]  # what the failed one needed is no longer computed
+
+
+def failing(train_step: Callable[..., None], label: str, at: int) -> Callable[..., None]:
+    def broken(self: Trainee, *args: object) -> None:
+        if self.label == label and self.step == at:
+            raise RuntimeError("broken on purpose")
+        train_step(self, *args)
+
+    return broken
+
+
 def test_a_method_fails_alone_in_validation_too(tmp_path: Path, small_runs: MakeRuns) -> None:
     from petl_bench.adapted import AdaptedViT, Frozen
 

@@ -84,6 +84,7 @@ class Lockstep:
             trainee.spent.sessions += 1
             self.trainees.append(trainee)
         self.all = list(self.trainees)
+        self._depths = self._depths_in_use()
         self.prefix = Clock(self.device)
         self._waits: list[tuple[float, float]] = []  # of each batch: seconds waited for it, seconds it took
 
@@ -103,7 +104,8 @@ class Lockstep:
         try:
             if step:
                 self._validate(step)  # it was stopped there
-            for batch in self._batches(step):
+            for at, batch in self._batches(step):
+                step = at
                 self.stop()
                 self._measure_memory(step, batch)
                 self._step(step, batch)
@@ -131,7 +133,8 @@ class Lockstep:
         finally:
             self.loader.close()
 
-    def _batches(self, step: int) -> Iterator[Batch]:
+    def _batches(self, step: int) -> Iterator[tuple[int, Batch]]:
+        """(step, batch) from `step` on; where the methods that were behind have failed, on from the others."""
         while step < self.steps:
             epoch, start = divmod(step, self.steps_per_epoch)
             batches = self.loader.epoch(epoch, start)
@@ -141,8 +144,12 @@ class Lockstep:
                 if batch is None:
                     break
                 self._waits.append((time.perf_counter() - begin, batch.seconds))
-                yield batch
+                yield step, batch
                 step += 1
+                ahead = min((t.step for t in self.trainees), default=step)
+                if ahead > step:
+                    step = ahead
+                    break
 
     def _step(self, step: int, batch: Batch) -> None:
         active = [t for t in self.trainees if t.step == step]
@@ -159,21 +166,21 @@ class Lockstep:
             with self.failing_alone(t):
                 t.train_step(frozen, labels, self.precision)
 
-    def _depths(self) -> list[int]:
-        return sorted({t.model.first_block for t in self.all if "vit" not in t.model.owned})
+    def _depths_in_use(self) -> list[int]:
+        return sorted({t.model.first_block for t in self.trainees if "vit" not in t.model.owned})
 
     def _frozen(self, clips: Tensor) -> Frozen:
         with torch.autocast(self.device.type, dtype=self.precision, enabled=self.precision != torch.float32):
             with self.prefix.lap():
                 frozen = Frozen(self.backbone, self.backbone.pixels(clips), self.backbone.shape_of(clips))
-            for depth in self._depths():
+            for depth in self._depths:
                 with self.prefix.lap():
                     frozen.tokens(depth)
         return frozen
 
     def _read(self, line: bool = False) -> None:
         """Take times and losses off the device. A method that joined late counts only its own last steps."""
-        per_step = 1 + len(self._depths())
+        per_step = 1 + len(self._depths)
         flat = self.prefix.read()
         rows = len(flat) // per_step  # a prefix that an error cut short is no row
         laps = np.array(flat[: rows * per_step]).reshape(rows, per_step).cumsum(1)
@@ -183,13 +190,14 @@ class Lockstep:
             n = len(t._losses)
             if not n:
                 continue
-            used = 0 if "vit" in t.model.owned else 1 + self._depths().index(t.model.first_block)
+            used = 0 if "vit" in t.model.owned else 1 + self._depths.index(t.model.first_block)
             prefix = laps[-n:, used]
             t.spent.prefix += float(prefix.sum())
             t.spent.data += float(waits[-n:, 0].sum())
             t.spent.decode += float(waits[-n:, 1].sum())
             with self.failing_alone(t):
                 t.read(self.steps_per_epoch, 1000 * float(prefix.mean()), line)
+        self._depths = self._depths_in_use()  # no time is left to read, so it may change
         self.display.rows({t.label: self._row(t) for t in self.trainees})
 
     def _row(self, t: Trainee, note: str = "") -> Row:
