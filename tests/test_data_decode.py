@@ -14,10 +14,10 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from video_files import all_frames, read_number
+from video_files import all_frames, barred_frames, read_number, write_file
 from video_kinds import IRREGULAR, KINDS, LENGTH, queries
 
-from petl_bench.data import decode
+from petl_bench.data import decode, decode_torchcodec
 from petl_bench.data.decode import DecodeError, decoder_name, decoder_version, open_video, silence_decoders
 from petl_bench.errors import UserError
 
@@ -185,6 +185,30 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     assert (len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))) == before
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_memory_does_not_grow_with_the_files_read(decoder: str, tmp_path: Path) -> None:
+    """Workers read a hundred thousand files. A file that stayed would be 2 MB of pixels, 100 of them 200."""
+    frames = barred_frames(8, 240, 320)
+    good = write_file(tmp_path / "good.mp4", frames, g="4")
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(good.read_bytes()[:4000])
+
+    def resident() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def read(times: int) -> None:
+        for _ in range(times):
+            with open_video(good, decoder) as video:
+                video.frames(range(8))
+            with pytest.raises(DecodeError), open_video(bad, decoder) as video:
+                video.frames([0, 7])
+
+    read(20)
+    before = resident()
+    read(100)
+    assert resident() - before < 40
+
+
 def test_names_of_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decoder_name("auto") == decode.AUTO[0]
     assert decoder_version("decord") == f"decord {version('decord2')}"
@@ -195,3 +219,16 @@ def test_names_of_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decoder_name("auto") == "pyav"
     with pytest.raises(UserError, match="pip install decord2"):
         decoder_name("decord")
+    monkeypatch.setitem(decode.MODULES, "torchcodec", "no_such_module")
+    with pytest.raises(UserError, match="pip install torchcodec"):
+        decoder_name("torchcodec")
+
+
+def test_torchcodec_without_ffmpeg_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> None:
+        raise RuntimeError("\nCould not load libtorchcodec. Likely causes: ...")
+
+    monkeypatch.setitem(decode.MODULES, "torchcodec", "av")  # as if it were installed
+    monkeypatch.setattr(decode_torchcodec, "import_module", fails)
+    with pytest.raises(UserError, match=r"does not load \(Could not load libtorchcodec.*apt install ffmpeg"):
+        decoder_name("torchcodec")
