@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from petl_bench.config import RunConfig
+    from petl_bench.report.judge import Judged
     from petl_bench.suite import Request
     from petl_bench.train.run import Options
 
@@ -234,17 +235,28 @@ def report(
     ] = None,
     results: Annotated[Path, typer.Option("--results", help="The results folder.")] = Path("results"),
     out: Annotated[Path, typer.Option("--out", help="Where reports go.")] = Path("reports"),
-    paper: Annotated[Path | None, typer.Option("--paper", help="A YAML file of published numbers.")] = None,
+    paper: Annotated[
+        Path | None, typer.Option("--paper", help="A YAML file of published numbers, over the shipped ones.")
+    ] = None,
+    claims: Annotated[
+        Path | None, typer.Option("--claims", help="A YAML file of claims. Default: the paper's findings.")
+    ] = None,
 ) -> None:
-    """Tables and plots from run folders. Works without torch."""
-    from petl_bench.report import find_suites, render_report
+    """Tables, plots and verdicts on the paper's claims, from run folders. Works without torch."""
+    from petl_bench.report import find_suites, load_claims, render_report, write_claims
 
     names = suites or find_suites(results)
+    known = load_claims(claims)
     console = _console()
+    judged: list[Judged] = []
     for name in names:
-        made = render_report(results, out, name, paper)
+        made = render_report(results, out, name, paper, known)
+        judged += made.judged
         console.print(made)
         console.print(f"{len(made.files)} files in {out / name}/", highlight=False)
+    if len(names) > 1:
+        page, *_ = write_claims(out, known, judged)
+        console.print(f"The claims of all suites: {page}", highlight=False)
 
 
 @app.command()

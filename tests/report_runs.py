@@ -97,6 +97,38 @@ def record(label: str = "st_adapter", seed: int = 0, top1: float = 90.0, **chang
     return data
 
 
+SETTINGS: dict[str, Any] = {
+    "width": None,
+    "kernel": [3, 1, 1],
+    "positions": ["before_attn"],
+    "blocks": None,
+}
+WIDTH, DEPTH = 128, 4  # of the backbone that `adapter_params` counts for
+
+
+def adapter_params(settings: dict[str, Any]) -> int:
+    """Trained parameters of bottlenecks with a depthwise convolution, added up place by place."""
+    w = settings["width"] or WIDTH // 2
+    time, height, width = settings["kernel"]
+    total = 0
+    for _ in settings["blocks"] if settings["blocks"] is not None else range(DEPTH):
+        for _ in settings["positions"]:
+            total += WIDTH * w + w  # down
+            total += w * time * height * width + w  # convolution
+            total += w * WIDTH + WIDTH  # up
+    return total
+
+
+def variant(name: str, seed: int, top1: float, suite: str = "sweep", **changed: Any) -> dict[str, Any]:
+    """A finished run of `st_adapter` with some settings changed; `name` follows the label's mark, "" for the base."""
+    settings = {**SETTINGS, **changed}
+    label = f"st_adapter@{name}" if name else "st_adapter"
+    data = record(label, seed, top1, params=adapter_params(settings), suite=suite, method="st_adapter")
+    data["settings"] = settings
+    data["config"]["method"]["name"] = "st_adapter"
+    return data
+
+
 def write_run(results: Path, data: dict[str, Any], log: list[dict[str, Any]] | None = None) -> Path:
     """Write a record, and a log, where a run would. Returns the folder."""
     folder = results / data["suite"] / data["dataset"] / data["label"] / f"seed-{data['seed']}"

@@ -14,13 +14,14 @@ from report_runs import BACKBONE_PARAMS, HEAD, record, training_log, write_run
 
 from petl_bench.errors import UserError
 from petl_bench.report.cautions import cautions_of
-from petl_bench.report.collect import Comparison, compare, find_suites, read_runs, twins
+from petl_bench.report.collect import Comparison, compare, twins
 from petl_bench.report.curves import LOSS_POINTS, curves_of
 from petl_bench.report.labels import Box, place_if_free, place_labels, spread
 from petl_bench.report.measure import count, digits, measure, percent, size
 from petl_bench.report.notes import findings, not_counted
 from petl_bench.report.paper_numbers import Paper, PaperNumber, load_paper
 from petl_bench.report.pareto import pareto_front
+from petl_bench.report.runs import find_suites, read_runs
 
 
 def comparison(results: Path, records: list[dict[str, Any]], paper: Paper | None = None) -> Comparison:

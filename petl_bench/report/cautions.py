@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from petl_bench.report.collect import Comparison, Row, Run
+from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.conditions import (
     backbone,
     clips_text,
@@ -16,8 +16,10 @@ from petl_bench.report.conditions import (
     machine,
     numerics,
     recipe,
+    share,
     text_of,
 )
+from petl_bench.report.runs import Run
 from petl_bench.report.sweeps import data_lines, main_rows
 
 Reader = Callable[[Run], Mapping[str, Any]]
@@ -37,9 +39,10 @@ def cautions_of(comparison: Comparison) -> list[Caution]:
     rows = comparison.rows
     found = {
         "Accuracies are not comparable": [
-            *_all(rows, recipe),
-            *_data(comparison),
+            *_by_share(comparison, recipe),
+            *_by_share(comparison, data),
             *_all(rows, backbone, numerics),
+            *differences(main_rows(comparison).rows, share),
         ],
         "Times and memory are not comparable": _all(rows, machine),
         "Not made by one version of the code": _all(rows, code),
@@ -76,15 +79,18 @@ def _all(rows: Sequence[Row], *readers: Reader) -> list[str]:
     return [line for read in readers for line in differences(rows, read)]
 
 
-def _data(comparison: Comparison) -> list[str]:
-    """Differences in the data. Where shares of the clips are what is studied, within each share."""
+def _by_share(comparison: Comparison, read: Reader) -> list[str]:
+    """Differences; where shares of the training clips are what is studied, within each share.
+
+    Data differ between shares by intent, and recipes may: fewer clips can be seen more often.
+    """
     if not data_lines(comparison.rows):
-        return differences(comparison.rows, data)
-    lines = []
-    for share in sorted({row.fraction for row in comparison.rows}):
-        rows = [row for row in comparison.rows if row.fraction == share]
-        lines += [f"{line} (trained on {100 * share:g} % of the clips)" for line in differences(rows, data)]
-    return lines + differences(main_rows(comparison).rows, lambda run: {"dataset.fraction": run.fraction})
+        return differences(comparison.rows, read)
+    return [
+        f"{line} (trained on {100 * part:g} % of the clips)"
+        for part in sorted({row.fraction for row in comparison.rows})
+        for line in differences([row for row in comparison.rows if row.fraction == part], read)
+    ]
 
 
 def _elsewhere(rows: Sequence[Row]) -> list[str]:

@@ -1,63 +1,18 @@
-"""From run folders to rows: each record is read once, runs of a label are averaged over their seeds."""
+"""From runs to rows: the runs of a label are averaged over their seeds."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from petl_bench.errors import UserError, unknown_name
-from petl_bench.records import Cost, Metrics, RunRecord
+from petl_bench.records import Cost
 from petl_bench.report.measure import Measure, measure
 from petl_bench.report.paper_numbers import Paper, PaperNumber, comparable
-from petl_bench.results import RunFolder, find_runs
+from petl_bench.report.runs import Run
 
 VARIANT = "@"  # in a label: what follows says how the row differs from the row that has no such mark
 COST_FIELDS = tuple(name for name in Cost.model_fields if name != "peak_memory_source")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A record and the folder that holds it."""
-
-    record: RunRecord
-    folder: RunFolder
-    where: str  # relative to the results folder, so that reports hold no machine's paths
-
-    @property
-    def metrics(self) -> Metrics:
-        assert self.record.metrics is not None  # checked by `read_runs` for finished runs
-        return self.record.metrics
-
-    @property
-    def cost(self) -> Cost:
-        assert self.record.cost is not None
-        return self.record.cost
-
-    def setting(self, *path: str) -> Any:
-        """A value of the run's resolved config, None where there is none."""
-        node: Any = self.record.config
-        for key in path:
-            node = node.get(key) if isinstance(node, dict) else None
-        return node
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Of the method; records older than the field `settings` know only those that were given."""
-        return self.record.settings or self.setting("method", "settings") or {}
-
-    @property
-    def fraction(self) -> float:
-        """Share of the training clips that the run trained on."""
-        return float(self.setting("dataset", "fraction") or 1.0)
-
-    @property
-    def learning_rate(self) -> float | None:
-        """The method's own rate, or the recipe's for methods that have none."""
-        own = self.setting("method", "lr")
-        return own if own is not None else self.setting("recipe", "lr")
 
 
 @dataclass(frozen=True)
@@ -114,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All runs of a suite on one data set: one table."""
+    """All runs of a suite on one data set: one table. Several backbones with several methods have one each."""
 
     dataset: str
     rows: tuple[Row, ...]  # by falling mean top-1
@@ -124,6 +79,13 @@ class Comparison:
     paired_share: float | None = field(
         default=None
     )  # of the classes that have a time-reversed twin; None: no pairs
+
+    part: str | None = None  # the backbone, where there is a table for each
+
+    @property
+    def name(self) -> str:
+        """What the table is called."""
+        return self.dataset if self.part is None else f"{self.dataset}, {self.part}"
 
     @property
     def chance(self) -> float | None:
@@ -140,62 +102,31 @@ class Comparison:
         return None if self.paired_share is None else 100 - 50 * self.paired_share
 
 
-def find_suites(results: Path) -> list[str]:
-    """Names of the suites that have runs under `results`.
-
-    Raises:
-        UserError: there are none.
-    """
-    suites = sorted({path.parents[3].name for path in results.glob("*/*/*/seed-*/record.json")})
-    if not suites:
-        raise _no_runs(results)
-    return suites
-
-
-def read_runs(results: Path, suite: str) -> list[Run]:
-    """Every run of a suite, by data set, label and seed.
-
-    Raises:
-        UserError: no run, a record that cannot be read, a finished run without its numbers, or two folders
-            that hold the same run.
-    """
-    runs: dict[tuple[str, str, int], Run] = {}
-    for folder in find_runs(results, suite):
-        record = folder.read_record()
-        if record is None:  # removed since it was listed
-            continue
-        if record.status == "done":
-            if record.metrics is None or record.cost is None:
-                raise UserError(f"{folder.record_file}: status is 'done', but metrics or cost are missing.")
-            if not math.isfinite(record.metrics.top1):
-                raise UserError(
-                    f"{folder.record_file}: field 'metrics.top1': {record.metrics.top1} is no number."
-                )
-        run = Run(record, folder, folder.path.relative_to(results).as_posix())
-        key = (record.dataset, record.label, record.seed)
-        if key in runs:
-            raise UserError(
-                f"Two folders hold the same run ({record.dataset}, {record.label}, seed {record.seed}): "
-                f"{runs[key].folder.path} and {folder.path}. Move one of them away."
-            )
-        runs[key] = run
-    if not runs:
-        suites = find_suites(results)
-        if suite not in suites:
-            raise unknown_name(f"suite under {results}:", suite, suites)
-        raise _no_runs(results / suite)
-    return [runs[key] for key in sorted(runs)]
-
-
 def compare(runs: Sequence[Run], paper: Paper) -> list[Comparison]:
     """The runs as one comparison per data set, in alphabetical order."""
     by_dataset: dict[str, list[Run]] = {}
     for run in runs:
         by_dataset.setdefault(run.record.dataset, []).append(run)
-    return [_comparison(name, by_dataset[name], paper) for name in sorted(by_dataset)]
+    return [
+        _comparison(name, part, group, paper)
+        for name in sorted(by_dataset)
+        for part, group in _parts(by_dataset[name])
+    ]
 
 
-def _comparison(dataset: str, runs: Sequence[Run], paper: Paper) -> Comparison:
+def _parts(runs: Sequence[Run]) -> list[tuple[str | None, Sequence[Run]]]:
+    """The runs by backbone, where more than one has several methods; a control on another stays with the first."""
+    methods: dict[str, set[str]] = {}
+    for run in runs:
+        methods.setdefault(run.record.backbone, set()).add(run.record.method)
+    full = [name for name, on_it in methods.items() if len(on_it) > 1]
+    if len(full) < 2:
+        return [(None, runs)]
+    place = {name: name if name in full else full[0] for name in methods}
+    return [(name, [run for run in runs if place[run.record.backbone] == name]) for name in full]
+
+
+def _comparison(dataset: str, part: str | None, runs: Sequence[Run], paper: Paper) -> Comparison:
     by_label: dict[str, list[Run]] = {}
     for run in runs:
         by_label.setdefault(run.record.label, []).append(run)
@@ -210,6 +141,7 @@ def _comparison(dataset: str, runs: Sequence[Run], paper: Paper) -> Comparison:
         missing += [(label, seed) for seed in seeds if seed not in have]
     return Comparison(
         dataset=dataset,
+        part=part,
         rows=tuple(rows),
         unfinished=tuple(run for run in runs if run.record.status != "done"),
         missing=tuple(missing),
@@ -301,10 +233,3 @@ def _paired_share(rows: Sequence[Row]) -> float | None:
         return 1.0
     paired = {name for pair in row.per_pair for name in twins(pair, row.per_class) or ()}
     return len(paired) / len(row.per_class) if paired else 1.0
-
-
-def _no_runs(where: Path) -> UserError:
-    return UserError(
-        f"No runs found under {where} (looked for <suite>/<dataset>/<label>/seed-<n>/record.json). "
-        "`petl-bench run` makes runs; --results DIR points to another folder of them."
-    )

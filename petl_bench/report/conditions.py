@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from petl_bench.records import Clips
-from petl_bench.report.collect import Row, Run
+from petl_bench.report.collect import Row
+from petl_bench.report.runs import Run
 
 # these change when a run is looked at, not what it learns
 _HARMLESS = {"recipe.test_batch_size", "recipe.validate_every"}
@@ -22,9 +23,14 @@ def data(run: Run) -> dict[str, Any]:
     config = {**(run.setting("dataset") or {})}
     for name in ("name", "summary", "root"):  # what it is called and where it lies, not what it is
         config.pop(name, None)
-    config["fraction"] = run.fraction  # older configs do not name the whole
+    config.pop("fraction", None)  # `share` tells it
     p = run.record.provenance
     return flat({"dataset": config}) | ({"hash of the data": p.data_sha256[:12]} if p else {})
+
+
+def share(run: Run) -> dict[str, Any]:
+    """How much of the training clips the run saw."""
+    return {"share of the clips": run.fraction}
 
 
 def backbone(run: Run) -> dict[str, Any]:

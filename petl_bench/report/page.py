@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 
 from petl_bench.report.cautions import Caution
@@ -12,29 +11,32 @@ from petl_bench.report.columns import COLUMNS
 from petl_bench.report.conditions import conditions
 from petl_bench.report.grid import Grid
 from petl_bench.report.notes import findings, legend, not_counted
+from petl_bench.report.prose import bullets, prose
 from petl_bench.report.sweeps import main_rows
 from petl_bench.report.table import comparison_markdown, markdown_escape, markdown_table
 from petl_bench.report.write_studies import Study
 
-_WIDTH = 110
 # the first table answers the question, the second holds the rest
 _FIRST = {"backbone", "to_paper", "n", "top1", "paper", "pair", "trained", "share", "gflops", "compute"}
 
 
-def page(suite: str, contents: Mapping[str, str], sections: Sequence[str]) -> str:
+def page(suite: str, contents: Mapping[str, str], claims: str, sections: Sequence[str]) -> str:
     """The whole page.
 
     Args:
         suite: its name.
         contents: data set -> what was found on it, in a sentence.
+        claims: the section of the paper's claims, empty where there is none.
         sections: the text of each data set, from `section`.
     """
-    head = f"# Report: {suite}\n\n" + _prose(
+    head = f"# Report: {suite}\n\n" + prose(
         f"Made by `petl-bench report {suite}` from the run folders under `results/{suite}/`. Below each table stand "
         "the conditions under which it was measured."
     )
     items = [f"[{name}](#{_anchor(name)}){f': {said}' if said else ''}" for name, said in contents.items()]
-    return "\n".join([head, _bullets(items), *sections])
+    if claims:
+        items.append("[Claims](#claims): what these runs say of the paper's findings")
+    return "\n".join([head, bullets(items), *([claims] if claims else []), *sections])
 
 
 def section(
@@ -56,27 +58,27 @@ def section(
         files: the other files written for this data set.
     """
     whole, comparison = comparison, main_rows(comparison)
-    parts = [f"## {comparison.dataset}\n", *map(_caution, cautions)]
+    parts = [f"## {comparison.name}\n", *map(_caution, cautions)]
     if not comparison.rows:
         return "\n".join([*parts, "No run on this data set is finished yet.\n", *_not_counted(comparison)])
     parts.append(comparison_markdown(comparison, _FIRST))
-    parts.append(_bullets([*findings(comparison), *legend(comparison)]))
+    parts.append(bullets([*findings(comparison), *legend(comparison)]))
     parts += _pictures(comparison, pictures)
     for study in studies:
-        parts += [f"### {study.grid.title}\n", study.grid.markdown(), _prose(study.grid.text)]
+        parts += [f"### {study.grid.title}\n", study.grid.markdown(), prose(study.grid.text)]
         shown = {path.name: says for path, says in study.pictures.items() if path.suffix == ".png"}
         parts += _pictures(comparison, shown)
     rest = comparison_markdown(comparison, {c.key for c in COLUMNS} - _FIRST)
     parts += [
         "### More measurements\n",
         rest,
-        _prose("As files: " + ", ".join(f"[{f}]({f})" for f in files) + "."),
+        prose("As files: " + ", ".join(f"[{f}]({f})" for f in files) + "."),
     ]
     parts += _learning_rates(whole.rows)
     for grid in published:
-        parts += [f"### {grid.title}\n", grid.markdown(), _prose(grid.text)]
+        parts += [f"### {grid.title}\n", grid.markdown(), prose(grid.text)]
     parts += _not_counted(comparison)
-    parts += ["### Conditions\n", _bullets([f"{k}: {v}" for k, v in conditions(whole.rows)])]
+    parts += ["### Conditions\n", bullets([f"{k}: {v}" for k, v in conditions(whole.rows)])]
     return "\n".join(parts)
 
 
@@ -84,7 +86,7 @@ def _pictures(comparison: Comparison, pictures: Mapping[str, str]) -> list[str]:
     """A picture's first words are the data set, which the heading has said."""
     lines = []
     for name, says in pictures.items():
-        alt = re.sub(r"([\[\]])", r"\\\1", says.removeprefix(f"{comparison.dataset}: "))
+        alt = re.sub(r"([\[\]])", r"\\\1", says.removeprefix(f"{comparison.name}: "))
         lines.append(f"![{alt}]({name})\n")
     return lines
 
@@ -93,29 +95,14 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def _prose(text: str) -> str:
-    return textwrap.fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False) + "\n"
-
-
-def _bullets(items: Sequence[str], prefix: str = "") -> str:
-    wrapper = textwrap.TextWrapper(
-        _WIDTH,
-        initial_indent=prefix + "- ",
-        subsequent_indent=prefix + "  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-    return "".join(wrapper.fill(item) + "\n" for item in items)
-
-
 def _caution(caution: Caution) -> str:
     headline = f"> **Warning: {caution.headline[0].lower()}{caution.headline[1:]}.**\n>\n"
-    return headline + _bullets(caution.lines, prefix="> ")
+    return headline + bullets(caution.lines, prefix="> ")
 
 
 def _not_counted(comparison: Comparison) -> list[str]:
     lines = not_counted(comparison)
-    return ["### Not in the table\n", _bullets([markdown_escape(line) for line in lines])] if lines else []
+    return ["### Not in the table\n", bullets([markdown_escape(line) for line in lines])] if lines else []
 
 
 def _learning_rates(rows: Sequence[Row]) -> list[str]:
@@ -150,6 +137,6 @@ def _learning_rates(rows: Sequence[Row]) -> list[str]:
         text += f" Used another rate than the best of the grid: {', '.join(worse)}."
     return [
         "### Learning rates\n",
-        _prose(text),
+        prose(text),
         markdown_table(["method", *(f"{r:g}" for r in grid)], lines),
     ]

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from petl_bench.report.collect import Row, Run
-from petl_bench.report.conditions import data, recipe, text_of
+from petl_bench.report.collect import Row
+from petl_bench.report.conditions import backbone, data, recipe, share, text_of
 from petl_bench.report.intervals import Interval, interval
+from petl_bench.report.runs import Run
 
 Value = Callable[[Run], float | None]
 Conditions = Callable[[Run], Mapping[str, Any]]
+ALIKE: tuple[Conditions, ...] = (backbone, share, data, recipe)  # what the two runs of a pair must share
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def paired(
     b: Row,
     value: Value,
     combine: Callable[[float, float], float] = lambda x, y: x - y,
-    alike: tuple[Conditions, ...] = (recipe, data),
+    alike: tuple[Conditions, ...] = ALIKE,
 ) -> Paired:
     """`combine(value(a), value(b))` for every seed of both rows.
 

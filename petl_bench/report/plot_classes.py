@@ -27,7 +27,7 @@ def class_map(comparison: Comparison) -> Figure | None:
     names = class_order(rows)
     shown = names if len(names) <= MOST_CLASSES else _most_different(rows, names)
     figure = new_figure(1.9 + 0.25 * len(shown) + (0.9 if len(rows) > MOST_NUMBERS else 0.0))
-    title(figure, _headline(comparison.dataset, rows, names), _how(rows, names, shown))
+    title(figure, _headline(comparison.name, rows, names), _how(rows, names, shown))
     axes = figure.add_subplot()
     axes.grid(False)
     values = [[row.per_class[c].mean if c in row.per_class else math.nan for row in rows] for c in shown]

@@ -45,7 +45,7 @@ def training_curves(comparison: Comparison, curves: Mapping[str, RowCurves], col
     shown = {label: colors[label] if label in named else ("#cccccc", "-") for label in {**top1, **loss}}
     tall = max(3.4, len(named) * _LINE / 72 + 0.4)
     figure = new_figure(tall + (1.9 if loss else 0.0) + 0.9)
-    title(figure, _headline(comparison.dataset, top1), _how(comparison, top1))
+    title(figure, _headline(comparison.name, top1), _how(comparison, top1))
     panels = 2 if loss else 1
     grid = figure.add_gridspec(panels, 1, height_ratios=[tall, 1.5][:panels])
     axes = figure.add_subplot(grid[0])

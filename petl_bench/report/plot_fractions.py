@@ -39,7 +39,7 @@ def data_efficiency(comparison: Comparison, lines: Sequence[DataLine], colors: C
         colors: name of a line -> colour and dash.
     """
     figure = new_figure(max(4.4, len(lines) * _LINE / 72 + 1.8))
-    title(figure, _headline(comparison.dataset, lines), _how(lines))
+    title(figure, _headline(comparison.name, lines), _how(lines))
     axes = figure.add_subplot()
     axes.set_ylabel("test top-1, %")
     axes.set_xlabel("share of the training clips, of each class alike")

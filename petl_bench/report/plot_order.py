@@ -32,7 +32,7 @@ def frame_order(comparison: Comparison, rows: Sequence[Row]) -> Figure:
     """The picture of the rows that were tested with other orders, of which there is at least one."""
     shown = rows[:MOST_ROWS]
     figure = new_figure(1.35 + 0.27 * len(shown))
-    title(figure, _headline(comparison.dataset, rows), _how(rows))
+    title(figure, _headline(comparison.name, rows), _how(rows))
     axes = figure.add_subplot()
     axes.set_xlabel("test top-1, %")
     axes.grid(axis="y", visible=False)

@@ -43,7 +43,7 @@ def pair_dots(comparison: Comparison, colors: Colors) -> Figure | None:
     across = max(1, min(4, len(rows), int(room / widest)))
     down = math.ceil(len(rows) / across)
     figure = new_figure(1.5 + down * (0.45 + (0.36 if broken else 0.21) * len(pairs)))
-    title(figure, _headline(comparison.dataset, every), _how(every))
+    title(figure, _headline(comparison.name, every), _how(every))
     panels = list(figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).flat)
     for panel, row in zip(panels, rows, strict=False):
         _dots(panel, row, pairs, colors[row.label][0])

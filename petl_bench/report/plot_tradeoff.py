@@ -43,7 +43,7 @@ def tradeoff(comparison: Comparison, price: Price, colors: Colors) -> Figure:
     points = [(row.cost[price.key].mean, row.top1.mean) for row in rows]
     front = pareto_front(points)
     figure = new_figure(5.0 if len(rows) <= MOST_NAMES else 6.5)
-    title(figure, headline(comparison.dataset, rows, price), _how(rows))
+    title(figure, headline(comparison.name, rows, price), _how(rows))
     axes = figure.add_subplot()
     axes.set_xlabel(price.axis)
     axes.set_ylabel("test top-1, %")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from petl_bench.report.collect import Row, Run
+from petl_bench.report.collect import Row
 from petl_bench.report.grid import Grid, columns_of, difference_text
 from petl_bench.report.measure import count, digits, measure, percent
 from petl_bench.report.paired import Paired, paired, single
+from petl_bench.report.runs import Run
 from petl_bench.report.sweeps import DataLine, Sweep
 from petl_bench.report.table import BLIND, csv_text
 

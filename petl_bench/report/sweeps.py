@@ -52,7 +52,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class DataLine:
-    """A method trained on several shares of the training clips, by rising share."""
+    """A method trained on several shares of the training clips, by rising share; its name is the last's label."""
 
     name: str
     rows: tuple[Row, ...]
@@ -61,14 +61,14 @@ class DataLine:
 def base_of(rows: Sequence[Row], method: str, backbone: str) -> Row | None:
     """The row that a method's variants are variants of, among those trained on the largest share of the clips.
 
-    It is the row that is labelled as the method; else the only one, or the one whose settings are the most usual
-    for each setting.
+    It is the row that is labelled as the method (`METHOD` or `METHOD@BACKBONE`); else the only one, or the one whose
+    settings are the most usual for each setting.
     """
     own = [row for row in rows if row.method == method and row.backbone == backbone]
     whole = [row for row in own if row.fraction == max(r.fraction for r in own)]
     if not whole:
         return None
-    named = [row for row in whole if row.label == method]
+    named = [row for row in whole if row.label in (method, f"{method}{VARIANT}{backbone}")]
     if named:
         return named[0]
     keys = {key for row in whole for key in row.settings}
@@ -112,9 +112,10 @@ def data_lines(rows: Sequence[Row]) -> list[DataLine]:
     for row in rows:
         groups.setdefault((row.stem, row.backbone, repr(sorted(row.settings.items()))), []).append(row)
     lines = []
-    for (stem, _, _), group in groups.items():
+    for group in groups.values():
         if len({row.fraction for row in group}) > 1:
-            lines.append(DataLine(stem, tuple(sorted(group, key=lambda row: row.fraction))))
+            ordered = tuple(sorted(group, key=lambda row: row.fraction))
+            lines.append(DataLine(ordered[-1].label, ordered))
     return sorted(lines, key=lambda line: (-line.rows[-1].top1.mean, line.name))
 
 

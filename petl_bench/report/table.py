@@ -8,9 +8,10 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from petl_bench.records import Metrics
-from petl_bench.report.collect import COST_FIELDS, Comparison, Row, Run
+from petl_bench.report.collect import COST_FIELDS, Comparison, Row
 from petl_bench.report.columns import best, used_columns
 from petl_bench.report.measure import Measure
+from petl_bench.report.runs import Run
 
 BLIND = "°"
 METRIC_FIELDS = tuple(f for f in Metrics.model_fields if f not in ("heads", "per_class", "per_pair"))

@@ -29,7 +29,7 @@ class TerminalTable:
     grids: tuple[Grid, ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Text(f"{self.suite} / {self.comparison.dataset}", style="bold")
+        yield Text(f"{self.suite} / {self.comparison.name}", style="bold")
         for caution in self.cautions:
             yield Text(f"! {caution.headline}", style="bold yellow")
             for line in caution.lines:

@@ -11,10 +11,13 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from petl_bench.report.cautions import cautions_of
-from petl_bench.report.collect import Comparison, compare, read_runs
+from petl_bench.report.claim_text import ClaimsTable, claims_csv
+from petl_bench.report.claims import Claims, load_claims
+from petl_bench.report.collect import Comparison, compare
 from petl_bench.report.curves import curves_of
 from petl_bench.report.figure import Colors, drawing, file_name, save
 from petl_bench.report.figure import colors as colors_of
+from petl_bench.report.judge import Judged, judge
 from petl_bench.report.notes import findings, legend, not_counted
 from petl_bench.report.page import page, section
 from petl_bench.report.paper_numbers import load_paper
@@ -23,6 +26,7 @@ from petl_bench.report.plot_curves import training_curves
 from petl_bench.report.plot_pairs import pair_dots
 from petl_bench.report.plot_tradeoff import COMPUTE, PARAMETERS, tradeoff
 from petl_bench.report.published import published_grids
+from petl_bench.report.runs import read_runs
 from petl_bench.report.sweeps import main_rows, whole_rows
 from petl_bench.report.table import (
     comparison_csv,
@@ -32,6 +36,7 @@ from petl_bench.report.table import (
     runs_csv,
 )
 from petl_bench.report.terminal import TerminalTable
+from petl_bench.report.write_claims import claims_section
 from petl_bench.report.write_studies import write_studies
 from petl_bench.results import write_atomic
 
@@ -45,14 +50,18 @@ class Report:
     tables: tuple[TerminalTable, ...]
     files: tuple[Path, ...]  # report.md first
     warnings: tuple[str, ...] = field(default=())
+    judged: tuple[Judged, ...] = ()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for table in self.tables:
             yield table
             yield Text("")
+        yield ClaimsTable(self.suite, self.judged)
 
 
-def render_report(results: Path, out: Path, suite: str, paper: Path | None = None) -> Report:
+def render_report(
+    results: Path, out: Path, suite: str, paper: Path | None = None, claims: Claims | None = None
+) -> Report:
     """Turn the runs of a suite into tables and pictures under `out/<suite>/`. Needs no torch.
 
     The same runs give the same bytes, with the same version of matplotlib.
@@ -61,7 +70,8 @@ def render_report(results: Path, out: Path, suite: str, paper: Path | None = Non
         results: folder of run folders, `<suite>/<dataset>/<label>/seed-<n>/`.
         out: folder of reports.
         suite: which suite.
-        paper: published numbers; default: `configs/paper.yaml` of the package.
+        paper: published numbers, laid over those of the package.
+        claims: to judge; default: those of the package.
 
     Raises:
         UserError: no runs, a record or the paper's file that cannot be read.
@@ -88,19 +98,23 @@ def render_report(results: Path, out: Path, suite: str, paper: Path | None = Non
         names = [path.name for path in written]
         sections.append(section(comparison, cautions, shown, studies, published, names))
         # the first picture's title is the data set's result in a sentence
-        result = next(iter(shown.values()), "no finished run").removeprefix(f"{comparison.dataset}: ")
-        contents[comparison.dataset] = result + (" (read the warnings)" if cautions else "")
+        result = next(iter(shown.values()), "no finished run").removeprefix(f"{comparison.name}: ")
+        contents[comparison.name] = result + (" (read the warnings)" if cautions else "")
         left_out = (f"not in the table: {line}" for line in not_counted(comparison))
         notes = (*findings(main), *left_out)
         tables.append(TerminalTable(suite, main, cautions, notes, tuple(study.grid for study in studies)))
-        warnings += [f"{comparison.dataset}: {c.headline}: {line}" for c in cautions for line in c.lines]
+        warnings += [f"{comparison.name}: {c.headline}: {line}" for c in cautions for line in c.lines]
+    judged = tuple(judge(claims or load_claims(), suite, comparisons))
+    if judged:
+        write_atomic(folder / "claims.csv", claims_csv(judged))
+        files.append(folder / "claims.csv")
     # last, so that the page never points to files that are not there yet
-    write_atomic(folder / "report.md", page(suite, contents, sections))
-    return Report(suite, folder, tuple(tables), (folder / "report.md", *files), tuple(warnings))
+    write_atomic(folder / "report.md", page(suite, contents, claims_section(judged), sections))
+    return Report(suite, folder, tuple(tables), (folder / "report.md", *files), tuple(warnings), judged)
 
 
 def _tables(folder: Path, comparison: Comparison) -> list[Path]:
-    name = file_name(comparison.dataset)
+    name = file_name(comparison.name)
     texts: dict[str, str] = {}
     if comparison.rows:
         texts[f"table_{name}.md"] = comparison_markdown(comparison)
@@ -136,6 +150,6 @@ def _pictures(folder: Path, comparison: Comparison, palette: Colors) -> dict[Pat
             figure = draw()
             if figure is None:
                 continue
-            for path in save(figure, folder / f"{stem}_{file_name(comparison.dataset)}"):
+            for path in save(figure, folder / f"{stem}_{file_name(comparison.name)}"):
                 out[path] = str(figure.get_label())
     return out

@@ -43,7 +43,7 @@ class Study:
 
 def write_studies(folder: Path, comparison: Comparison, palette: Colors) -> list[Study]:
     """Write every study that the rows allow."""
-    name = file_name(comparison.dataset)
+    name = file_name(comparison.name)
     out = []
     for stem, grid, csv, draw in _found(comparison, palette):
         table = folder / f"{stem}_{name}.csv"
@@ -60,7 +60,7 @@ def write_studies(folder: Path, comparison: Comparison, palette: Colors) -> list
 def _found(
     comparison: Comparison, palette: Colors
 ) -> Iterator[tuple[str, Grid, str, Callable[[], Figure] | None]]:
-    dataset = comparison.dataset
+    dataset = comparison.name
     by_method: dict[tuple[str, str], list[Sweep]] = {}
     for sweep in sweeps_of(comparison.rows):
         by_method.setdefault((sweep.method, sweep.backbone), []).append(sweep)
