@@ -132,6 +132,12 @@ def test_an_interrupted_check_goes_on(folder: Path, tmp_path_factory: pytest.Tem
     report = _check(folder, jobs=1, probe=partial(fatal, log=str(log)))
     assert len(set(log.read_text().split())) == 8 - 3
     assert len(report.results) == 8 and json.loads(report.skip_file.read_text())["complete"]
+    skipped = open_data(_config(folder), 0).train.skipped
+    with pytest.raises(
+        KeyboardInterrupt
+    ):  # all clips again, stopped at once: none is lost from the skip list
+        _check(folder, again=True, told=lambda done, total, bad: stop(3, total, bad))
+    assert open_data(_config(folder), 0).train.skipped == skipped == 3
 
 
 def test_missing_clips_are_reported_not_skipped(tmp_path: Path) -> None:

@@ -193,10 +193,11 @@ class _Book:
         self, config: DatasetConfig, root: Path, checked: Checked, results: dict[Key, Result]
     ) -> None:
         self.config, self.root, self.checked, self.results = config, root, checked, results
+        self.former = read_skips(config, root)
 
     def read(self) -> dict[Key, Result]:
         """The results of an earlier check that decoded the same."""
-        skips = read_skips(self.config, self.root)
+        skips = self.former
         if skips is None or skips.checked != self.checked:
             return {}
         file = report_file(skip_file(self.config, self.root), self.config.name)
@@ -211,6 +212,9 @@ class _Book:
 
     def write(self, complete: bool) -> tuple[Path, Path]:
         skipped: dict[str, dict[str, Skip]] = {}
+        for split, clips in self.former.clips.items() if self.former and not complete else ():
+            # what was skipped stays so until it is checked again
+            skipped[split] = {i: skip for i, skip in clips.items() if (split, i) not in self.results}
         for (split, clip_id), r in self.results.items():
             if r.state in SKIPPED:
                 skip = Skip.model_validate({"state": r.state, "reason": r.reason, "bytes": r.bytes})

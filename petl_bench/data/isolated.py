@@ -156,10 +156,7 @@ def _hear(worker: _Worker[Any, Any]) -> tuple[Any, Outcome[Any] | None]:
 def _serve(pipe: Any, function: Callable[[Any], Any]) -> None:
     become_child()
     silence_decoders()
-    pipe.send(None)  # ready
-    while True:
-        try:
-            item = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(function(item))
+    with suppress(EOFError, BrokenPipeError):  # nobody asks any more
+        pipe.send(None)  # ready
+        while True:
+            pipe.send(function(pipe.recv()))

@@ -52,8 +52,8 @@ def require_parts(name: str, parts: Sequence[Part], root: Path) -> dict[str, Pat
     raise UserError(
         f"Data set {name!r} was not found. Looked for:\n{looked}\nExpected layout:\n{tree}\n"
         "Point to it with `--set dataset.root=FOLDER`, or set PETL_BENCH_DATA so that the folder is "
-        f"PETL_BENCH_DATA/{name}. Where its parts lie otherwise: `--set dataset.source.{needed[0].key}=PATH` "
-        "and the like."
+        f"PETL_BENCH_DATA/{name}. Where parts lie elsewhere, the fields of dataset.source say it: "
+        f"`--set dataset.source.{needed[-1].key}=PATH`."
     )
 
 

@@ -58,9 +58,9 @@ def numbered(names: Iterable[str], classes: int, where: object) -> dict[str, int
     """Classes by their names, numbered in alphabetical order; as many as the config says."""
     ordered = sorted(set(names))
     if len(ordered) != classes:
-        few = ", ".join(ordered[:3])
+        few = ", ".join(ordered[:3]) + (", ..." if len(ordered) > 3 else "")
         raise UserError(
-            f"{where}: {len(ordered)} classes ({few}, ...), but dataset.classes is {classes}. "
-            "If the file is right, `--set dataset.classes=" + f"{len(ordered)}`."
+            f"{where}: {len(ordered)} classes ({few}), but dataset.classes is {classes}. If the files are right: "
+            f"`--set dataset.classes={len(ordered)}`."
         )
     return {name: number for number, name in enumerate(ordered)}
