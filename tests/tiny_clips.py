@@ -48,13 +48,14 @@ def tower_features(model: CLIP, pixels: Tensor) -> Tensor:
 def save_openai_archive(model: CLIP, file: Path) -> None:
     """A TorchScript archive in half precision with OpenAI's three entries beside the weights."""
     model = copy.deepcopy(model)
-    size = model.visual.image_size[0]
-    for name, value in (("input_resolution", size), ("context_length", 8), ("vocab_size", 16)):
+    size, words = model.visual.image_size[0], model.positional_embedding.shape[0]
+    numbers = {"input_resolution": size, "context_length": words, "vocab_size": model.vocab_size}
+    for name, value in numbers.items():
         vars(model).pop(name, None)  # open_clip keeps plain numbers
         model.register_buffer(name, torch.tensor(value))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit is deprecated; tracing warns of constants
-        inputs = (torch.zeros(1, 3, size, size), torch.zeros(1, 8, dtype=torch.long))
+        inputs = (torch.zeros(1, 3, size, size), torch.zeros(1, words, dtype=torch.long))
         torch.jit.trace(model, inputs, check_trace=False).half().save(str(file))
 
 
