@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import publishers
 import pytest
 import torch
 from safetensors.torch import load_file
+from video_files import numbered_frames, write_file
 
 from petl_bench.backbone import load_backbone
 from petl_bench.config import RunConfig
@@ -306,6 +308,38 @@ def test_broken_clips_are_counted_and_left_out(
     train, test = record.provenance.clips["train"], record.provenance.clips["test"]
     assert (train.used, train.unreadable) == (46, 2)
     assert (test.used, test.unreadable, record.metrics.n_test) == (29, 3, 29)
+
+
+def test_two_heads(tmp_path: Path, small_runs: MakeRuns) -> None:
+    """Verb and noun of EPIC-Kitchens: a head of 3 + 4 outputs; the record scores both, and the pair."""
+    spans = ("00:00:00.00", "00:00:01.00"), ("00:00:01.00", "00:00:02.00")
+    train = [("P01_01", *spans[i % 2], i % 3, i % 4) for i in range(8)]
+    test = [("P01_01", *spans[i % 2], i % 3, i % 4) for i in range(4)]
+    publishers.epic(tmp_path, {"train": train, "validation": test})
+    write_file(tmp_path / "videos" / "P01_01.mp4", numbered_frames(30, 48, 48))
+    heads = {"verb": 3, "noun": 4}
+    dataset = publishers.config("epic", tmp_path, 12, heads=heads, sampling={"frames": 2})
+    (config,) = small_runs("st_adapter", changes=("recipe.validation=0",))
+    config = config.model_copy(update={"dataset": dataset})
+    (record,) = run_all([config], Options(tmp_path / "out", workers=0))
+    assert record.error is None
+    assert record.metrics is not None
+    assert weights(tmp_path / "out", config)["head.weight"].shape[0] == 7
+
+    model = build(make_method("st_adapter"), load_backbone(config.backbone), 7, frames=2).eval()
+    model.load_state_dict(weights(tmp_path / "out", config))
+    data = open_data(dataset, 0)
+    options = {"size": 48, "batch_size": 4, "seed": 0, "train": False, "workers": 0}
+    (batch,) = Loader(data.test, dataset, **options).epoch(0)
+    with torch.no_grad():
+        logits = model(batch.clips[:, 0])
+    verbs, nouns = (
+        logits[:, :3].argmax(1) == torch.arange(4) % 3,
+        logits[:, 3:].argmax(1) == torch.arange(4),
+    )
+    assert record.metrics.heads["verb"].top1 == 100 * verbs.float().mean()
+    assert record.metrics.heads["noun"].top1 == 100 * nouns.float().mean()
+    assert record.metrics.top1 == 100 * (verbs & nouns).float().mean()
 
 
 def test_tune_chooses_on_validation_and_never_tests(
