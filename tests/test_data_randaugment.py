@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from petl_bench.data import augment
-from petl_bench.data.randaugment import OPERATIONS, Applied, apply, draw
+from petl_bench.data.randaugment import NAMES, Applied, apply, draw
 from petl_bench.dataset_config import Augment
 from petl_bench.randaugment_policy import Policy, parse_policy
 
@@ -47,11 +47,11 @@ def _timm(frames: Tensor, drawn: Applied, monkeypatch: pytest.MonkeyPatch) -> Te
 
 
 def test_the_operations_are_timms() -> None:
-    assert sorted(OPERATIONS[True]) == sorted(timm_ra._RAND_INCREASING_TRANSFORMS)
-    assert sorted(OPERATIONS[False]) == sorted(timm_ra._RAND_TRANSFORMS)
+    assert sorted(NAMES[True]) == sorted(timm_ra._RAND_INCREASING_TRANSFORMS)
+    assert sorted(NAMES[False]) == sorted(timm_ra._RAND_TRANSFORMS)
 
 
-@pytest.mark.parametrize("name", sorted({*OPERATIONS[True], *OPERATIONS[False]}))
+@pytest.mark.parametrize("name", sorted({*NAMES[True], *NAMES[False]}))
 def test_each_operation_gives_timms_pixels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = _frames()
     changed = False
@@ -62,6 +62,23 @@ def test_each_operation_gives_timms_pixels(name: str, monkeypatch: pytest.Monkey
             assert torch.equal(ours, _timm(frames, drawn, monkeypatch)), drawn
             changed |= not torch.equal(ours, frames)
     assert changed
+
+
+@pytest.mark.parametrize("name", ["ShearX", "ShearY", "TranslateXRel", "TranslateYRel", "Rotate"])
+def test_moved_frames_of_all_shapes_give_timms_pixels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise from 0 to 255: the cubic overshoots; shifts in whole, half and odd pixels, and beyond the frame."""
+    rng = np.random.default_rng(0)
+    for height, width in ((1, 1), (1, 9), (9, 1), (33, 20), (20, 33), (40, 40)):
+        frames = torch.from_numpy(rng.integers(0, 256, (2, height, width, 3), dtype=np.uint8)).permute(
+            0, 3, 1, 2
+        )
+        for magnitude in (*rng.uniform(0, 10, 6).tolist(), 5.0, 10.0, 10 / 0.45, 29.0):
+            drawn = Applied(name, magnitude, bool(rng.random() < 0.5))
+            assert torch.equal(apply(frames, (drawn,)), _timm(frames, drawn, monkeypatch)), (
+                height,
+                width,
+                drawn,
+            )
 
 
 def test_operations_follow_each_other_on_every_frame(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +106,7 @@ def test_draws_have_the_right_distribution() -> None:
     assert np.abs(counts - np.array([1, 4, 6, 4, 1]) / 16).max() < 5 * np.sqrt(0.25 / 6000)
     drawn = [one for clip in clips for one in clip]
     names = Counter(one.name for one in drawn)
-    share = np.array([names[name] for name in OPERATIONS[True]]) / len(drawn)
+    share = np.array([names[name] for name in NAMES[True]]) / len(drawn)
     assert np.abs(share - 1 / 15).max() < 5 * np.sqrt(1 / 15 * 14 / 15 / len(drawn))
     pairs = [clip for clip in clips if len(clip) == 2]
     again = np.mean([a.name == b.name for a, b in pairs])  # with replacement
@@ -130,7 +147,7 @@ def test_the_text_is_read_as_timm_reads_it() -> None:
     ):
         ours, theirs = parse_policy(text), timm_ra.rand_augment_transform(text, {})
         assert ours.operations == theirs.num_layers
-        assert {op.name for op in theirs.ops} == set(OPERATIONS[ours.increasing])
+        assert {op.name for op in theirs.ops} == set(NAMES[ours.increasing])
         (op, *_) = theirs.ops
         assert (ours.magnitude, ours.probability, ours.deviation) == (op.magnitude, op.prob, op.magnitude_std)
 

@@ -2,8 +2,8 @@
 
 As in the official ST-Adapter code (linziyi96/st-adapter, bded03c, video_dataset/rand_augment.py, after timm): the same
 15 operations, whole frames before the crop, bicubic interpolation, grey (128) where a frame has moved away. The
-operations run in Pillow, frame by frame: its pixels are those of the official code, to the bit, and for warps no
-tensor library has Pillow's bicubic kernel.
+operations run in Pillow, frame by frame, as there; shears and translations, which are slow in Pillow, in `warp.py`.
+The pixels are Pillow's, to the bit.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
+from petl_bench.data.warp import Pixels, shift_columns, shift_rows
 from petl_bench.randaugment_policy import Policy
 
 LEVELS = 10  # a magnitude is counted in tenths of an operation's range
-FILL = (128, 128, 128)
+GREY = 128
 TRANSLATE = 0.45  # largest shift, in widths or heights of the frame
 BICUBIC = Image.Resampling.BICUBIC
 
@@ -38,7 +40,7 @@ class Applied:
 
 def draw(policy: Policy, rng: np.random.Generator) -> tuple[Applied, ...]:
     """The operations for a clip, in their order; how many numbers it takes from `rng` depends on `policy` alone."""
-    names = tuple(OPERATIONS[policy.increasing])
+    names = NAMES[policy.increasing]
     drawn = []
     for _ in range(policy.operations):
         name = names[int(rng.integers(len(names)))]
@@ -66,19 +68,14 @@ def apply(frames: Tensor, operations: tuple[Applied, ...]) -> Tensor:
     if not operations:
         return frames
     pixels = np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
-    out = np.empty_like(pixels)
-    for t, frame in enumerate(pixels):
-        picture = Image.fromarray(frame)
-        for drawn in operations:
-            picture = operate(picture, drawn)
-        out[t] = np.asarray(picture)
-    return torch.from_numpy(out).permute(0, 3, 1, 2)
-
-
-def operate(picture: Picture, drawn: Applied) -> Picture:
-    """One operation on one RGB frame."""
-    operation = OPERATIONS[drawn.name in OPERATIONS[True]][drawn.name]
-    return operation(picture, drawn.magnitude / LEVELS, -1.0 if drawn.negative else 1.0)
+    for drawn in operations:
+        level, sign = drawn.magnitude / LEVELS, -1.0 if drawn.negative else 1.0
+        if drawn.name in WARPS:
+            pixels = WARPS[drawn.name](pixels, level, sign)
+        else:
+            operation = OPERATIONS[drawn.name in OPERATIONS[True]][drawn.name]
+            pixels = np.stack([np.asarray(operation(Image.fromarray(f), level, sign)) for f in pixels])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 # Below, `level` is the magnitude as a share of the range, 0..1 (above 1 only with mmax), and `sign` is 1 or -1.
@@ -126,28 +123,29 @@ def _solarize_add(picture: Picture, level: float, sign: float) -> Picture:
 
 
 def _rotate(picture: Picture, level: float, sign: float) -> Picture:
-    return picture.rotate(sign * level * 30, resample=BICUBIC, fillcolor=FILL)
+    return picture.rotate(sign * level * 30, resample=BICUBIC, fillcolor=(GREY, GREY, GREY))
 
 
-def _warp(picture: Picture, *matrix: float) -> Picture:
-    """Moves every pixel: a, b, c, d, e, f of (x, y) <- (ax + by + c, dx + ey + f)."""
-    return picture.transform(picture.size, Image.Transform.AFFINE, matrix, resample=BICUBIC, fillcolor=FILL)
+def _middles(count: int) -> NDArray[np.float64]:
+    return np.arange(count, dtype=np.float64) + 0.5
 
 
-def _shear_x(picture: Picture, level: float, sign: float) -> Picture:
-    return _warp(picture, 1, sign * level * 0.3, 0, 0, 1, 0)
+def _shear_x(pixels: Pixels, level: float, sign: float) -> Pixels:
+    return shift_rows(pixels, sign * level * 0.3 * _middles(pixels.shape[1]), GREY)
 
 
-def _shear_y(picture: Picture, level: float, sign: float) -> Picture:
-    return _warp(picture, 1, 0, 0, sign * level * 0.3, 1, 0)
+def _shear_y(pixels: Pixels, level: float, sign: float) -> Pixels:
+    return shift_columns(pixels, sign * level * 0.3 * _middles(pixels.shape[2]), GREY)
 
 
-def _translate_x(picture: Picture, level: float, sign: float) -> Picture:
-    return _warp(picture, 1, 0, sign * level * TRANSLATE * picture.width, 0, 1, 0)
+def _translate_x(pixels: Pixels, level: float, sign: float) -> Pixels:
+    _, height, width, _ = pixels.shape
+    return shift_rows(pixels, np.full(height, sign * level * TRANSLATE * width), GREY)
 
 
-def _translate_y(picture: Picture, level: float, sign: float) -> Picture:
-    return _warp(picture, 1, 0, 0, 0, 1, sign * level * TRANSLATE * picture.height)
+def _translate_y(pixels: Pixels, level: float, sign: float) -> Pixels:
+    _, height, width, _ = pixels.shape
+    return shift_columns(pixels, np.full(width, sign * level * TRANSLATE * height), GREY)
 
 
 def _enhance(make: Callable[[Picture], ImageEnhance._Enhance]) -> Operation:
@@ -160,18 +158,22 @@ def _enhance_increasing(make: Callable[[Picture], ImageEnhance._Enhance]) -> Ope
     return lambda picture, level, sign: make(picture).enhance(max(0.1, 1.0 + sign * level * 0.9))
 
 
+WARPS: Mapping[str, Callable[[Pixels, float, float], Pixels]] = {  # of all frames at once
+    "ShearX": _shear_x,
+    "ShearY": _shear_y,
+    "TranslateXRel": _translate_x,
+    "TranslateYRel": _translate_y,
+}
 _BOTH: dict[str, Operation] = {
     "AutoContrast": _auto_contrast,
     "Equalize": _equalize,
     "Invert": _invert,
     "Rotate": _rotate,
     "SolarizeAdd": _solarize_add,
-    "ShearX": _shear_x,
-    "ShearY": _shear_y,
-    "TranslateXRel": _translate_x,
-    "TranslateYRel": _translate_y,
 }
-OPERATIONS: Mapping[bool, Mapping[str, Operation]] = {  # whether they increase -> timm's name -> operation
+OPERATIONS: Mapping[
+    bool, Mapping[str, Operation]
+] = {  # of one frame: whether they increase -> name -> operation
     True: _BOTH
     | {
         "PosterizeIncreasing": _posterize_increasing,
@@ -191,3 +193,4 @@ OPERATIONS: Mapping[bool, Mapping[str, Operation]] = {  # whether they increase 
         "Sharpness": _enhance(ImageEnhance.Sharpness),
     },
 }
+NAMES = {increasing: (*operations, *WARPS) for increasing, operations in OPERATIONS.items()}  # timm's
