@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,9 +23,10 @@ from petl_bench.data import Batch, Loader, Manifest, TimeOrder, VideoData
 from petl_bench.display import Display, Row
 from petl_bench.metrics import compute_head_metrics, compute_metrics
 from petl_bench.records import Metrics
-from petl_bench.results import RunFolder, write_atomic
+from petl_bench.results import RunFolder
 from petl_bench.train.clock import Clock
 from petl_bench.train.evaluate import Scored, evaluate
+from petl_bench.train.failing import FailingAlone
 from petl_bench.train.memory import step_memory
 from petl_bench.train.trainee import Trainee
 
@@ -227,9 +227,9 @@ class Lockstep:
             if t.step == step:  # one that is ahead has its checkpoint already
                 t.save()
 
-    def failing_alone(self, t: Trainee) -> _FailingAlone:
+    def failing_alone(self, t: Trainee) -> FailingAlone:
         """`with` it, an error of a method takes that method out of the lockstep, and only it."""
-        return _FailingAlone(self, t)
+        return FailingAlone(self, t)
 
     # -- evaluation ----------------------------------------------------------------------------------
 
@@ -291,25 +291,3 @@ class Lockstep:
         if data.config.heads:
             return compute_head_metrics(s.scores, s.labels, data.config.heads, validation_top1)
         return compute_metrics(s.scores, s.labels, data.class_names, data.pairs, validation_top1)
-
-
-class _FailingAlone:
-    """An error of one method takes that method out of the lockstep, and only it."""
-
-    def __init__(self, lockstep: Lockstep, trainee: Trainee) -> None:
-        self.lockstep, self.trainee = lockstep, trainee
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if error is None or not isinstance(error, Exception):
-            return False
-        t = self.trainee
-        t.error = f"{type(error).__name__}: {error}"
-        write_atomic(t.folder.error_file, "".join(traceback.format_exception(error)))
-        if t in self.lockstep.trainees:
-            self.lockstep.trainees.remove(t)
-        self.lockstep.display.rows({t.label: self.lockstep._row(t, f"failed: {t.error}")})
-        self.lockstep.display.say(f"{t.label} failed, the others go on: {t.error}")
-        return True
