@@ -144,7 +144,7 @@ def obtain(places: tuple[Place, ...], backbone: str, what: str, hint: str) -> Pa
     raise UserError(
         f"Backbone {backbone!r}: {what} are not on this machine and could not be fetched "
         f"({'; '.join(dict.fromkeys(errors))}). Any one of these files will do:{wanted}\n"
-        f"or name the file wherever it lies: --set backbone.weights=FILE{hint}."
+        f"or name the file wherever it lies: --set backbone.weights=FILE{hint}"
     )
 
 

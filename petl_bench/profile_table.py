@@ -143,7 +143,9 @@ def count_text(n: int) -> str:
 
 def number_text(x: float) -> str:
     """Four digits at least, never an exponent: 16813, 455.3, 0.04207."""
-    return f"{x:.0f}" if x >= 1000 else f"{x:.4g}" if x >= 1e-3 else f"{x:.6f}"
+    if x >= 1000:
+        return f"{x:.0f}"
+    return f"{x:.4g}" if x >= 1e-3 or x == 0 else f"{x:.6f}"
 
 
 def profile_csv(rows: list[Costs]) -> str:
