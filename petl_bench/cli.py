@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from petl_bench import cli_datasets
 from petl_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(cli_datasets.app, name="datasets")
 
 Methods = Annotated[str | None, typer.Option("--methods", help="Comma-separated names, or [bold]all[/].")]
 Datasets = Annotated[str | None, typer.Option("--dataset", help="Comma-separated names, or a YAML file.")]
@@ -45,7 +47,7 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N
 Workers = Annotated[
     int | None, typer.Option("--workers", min=0, help="Decoding processes. Default: by cores.")
 ]
-Decoder = Annotated[str, typer.Option("--decoder", help="auto, decord or pyav.")]
+Decoder = Annotated[str, typer.Option("--decoder", help="auto, decord, pyav or torchcodec.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of the training.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Overwrite = Annotated[
@@ -297,14 +299,6 @@ def check(
         console.print(f"{mark}  {c.name}: [dim]{escape(c.detail)}[/]", highlight=False)
     if not all(c.ok for c in checks):
         raise typer.Exit(1)
-
-
-@app.command()
-def datasets() -> None:
-    """List the data sets, their classes and whether their files are here."""
-    from petl_bench.listing import list_datasets
-
-    _console().print(list_datasets())
 
 
 @app.command()

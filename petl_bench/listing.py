@@ -1,20 +1,19 @@
-"""What `methods`, `datasets` and `profile` print."""
+"""What `methods` and `check` print."""
 
 from __future__ import annotations
 
 import inspect
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from petl_bench.backbone import weightless
-from petl_bench.config import config_names
 from petl_bench.costs import profile as profile_model
-from petl_bench.data import dataset_state
 from petl_bench.method import build
 from petl_bench.profile_table import count_text
 from petl_bench.registry import find_method, method_names
-from petl_bench.suite import load_backbone_config, load_dataset
+from petl_bench.suite import load_backbone_config
 
 
 def list_methods(backbone_name: str, width: int) -> RenderableType:
@@ -83,16 +82,3 @@ def explain_method(name: str, backbone_name: str) -> RenderableType:
 def _unwrapped(text: str) -> str:
     """Paragraphs of a docstring as single lines, so that a terminal wraps them at its own width."""
     return "\n\n".join(" ".join(p.split()) for p in inspect.cleandoc(text).split("\n\n"))
-
-
-def list_datasets() -> RenderableType:
-    """A row for each data set."""
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    table.add_column("data set", no_wrap=True, style="bold")
-    table.add_column("what")
-    table.add_column("classes", justify="right")
-    table.add_column("state", overflow="fold")
-    for name in config_names("datasets"):
-        config, _ = load_dataset(name)
-        table.add_row(name, config.summary, str(config.classes), dataset_state(config).state)
-    return table
