@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ from petl_bench.report.figure import (
     new_figure,
     readable,
     settle,
+    text_size,
     title,
 )
 from petl_bench.report.labels import spread
@@ -46,8 +48,10 @@ def data_efficiency(comparison: Comparison, lines: Sequence[DataLine], colors: C
     for line in lines:
         _draw(axes, line, colors[line.name])
     _fraction_axis(axes, [row for line in lines for row in line.rows])
-    _accuracy_axis(axes, lines, comparison)
+    references = _accuracy_axis(axes, lines, comparison)
     _names(figure, axes, lines, colors)
+    for value, text in references:
+        _reference(axes, value, text, lines)
     return figure
 
 
@@ -96,33 +100,61 @@ def _fraction_axis(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xlim(shares[0] / margin, shares[-1] * margin)
 
 
-def _accuracy_axis(axes: Axes, lines: Sequence[DataLine], comparison: Comparison) -> None:
+def _accuracy_axis(axes: Axes, lines: Sequence[DataLine], comparison: Comparison) -> list[tuple[float, str]]:
+    """Limits around the data, and around chance and the ceiling where these do not squash the data.
+
+    Returns:
+        (top-1, text) of the reference lines.
+    """
     rows = [row for line in lines for row in line.rows]
-    shares = sorted({row.fraction for row in rows})
     low = min(row.top1.mean - (row.top1.std or 0) for row in rows)
     high = max(row.top1.mean + (row.top1.std or 0) for row in rows)
+    found = []
     for value, name in ((comparison.blind_ceiling, "order-blind ceiling"), (comparison.chance, "chance")):
-        if value is None or low - value > max(high - low, 10.0):
-            continue
-        low, high = min(low, value), max(high, value)
-        axes.axhline(value, color=RULE, lw=1.0, ls=(0, (4, 3)), zorder=1)
-        # at the end where fewer lines pass
-        middle = (shares[0] * shares[-1]) ** 0.5
-        near = [row.fraction <= middle for row in rows if -4 < row.top1.mean - value < 0.12 * (high - low)]
-        left = 2 * sum(near) < len(near)
-        axes.text(
-            0.006 if left else 0.994,
-            value,
-            f"{name} {digits(value)} %",
-            transform=axes.get_yaxis_transform(),
-            ha="left" if left else "right",
-            va="bottom",
-            fontsize=SMALL,
-            color=PALE,
-            zorder=4,
-        )
+        if value is not None and low - value <= max(high - low, 10.0):
+            low, high = min(low, value), max(high, value)
+            found.append((value, f"{name} {digits(value)} %"))
     margin = max(0.06 * (high - low), (10.0 - (high - low)) / 2)
     axes.set_ylim(max(low - margin, -2.0), min(high + margin, 104.0))
+    return found
+
+
+def _reference(axes: Axes, value: float, text: str, lines: Sequence[DataLine]) -> None:
+    """A reference line with its text where the methods' lines pass least. The layout must be settled."""
+    axes.axhline(value, color=RULE, lw=1.0, ls=(0, (4, 3)), zorder=1)
+    width, height = text_size(text, SMALL)
+    (left, y), (right, _) = (in_points(axes, x, value) for x in axes.get_xlim())
+    taken = [point for line in lines for point in _along(axes, line)]
+
+    def passing(place: tuple[float, float]) -> int:
+        x0, y0 = place
+        return sum(x0 - 4 <= x <= x0 + width + 4 and y0 - 5 <= z <= y0 + height + 5 for x, z in taken)
+
+    starts = [left + 4 + k / 8 * (right - left - width - 8) for k in range(9)]
+    x0, y0 = min(((x, y + up) for up in (2.0, -height - 2.0) for x in starts), key=passing)
+    axes.annotate(
+        text,
+        (axes.get_xlim()[0], value),
+        xytext=(x0 - left, y0 - y + height * 0.15),
+        textcoords="offset points",
+        fontsize=SMALL,
+        color=PALE,
+        zorder=4,
+    )
+
+
+def _along(axes: Axes, line: DataLine, steps: int = 24) -> list[tuple[float, float]]:
+    """Points of a method's line and of its bars, in points from the figure's corner."""
+    means = [in_points(axes, row.fraction, row.top1.mean) for row in line.rows]
+    out = [
+        (a[0] + k / steps * (b[0] - a[0]), a[1] + k / steps * (b[1] - a[1]))
+        for a, b in pairwise(means)
+        for k in range(steps + 1)
+    ]
+    for row in line.rows:
+        std = row.top1.std or 0.0
+        out += [in_points(axes, row.fraction, row.top1.mean + end) for end in (-std, std)]
+    return out
 
 
 def _names(figure: Figure, axes: Axes, lines: Sequence[DataLine], colors: Colors) -> None:
