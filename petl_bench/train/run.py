@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from petl_bench.backbone import load_backbone
+from petl_bench.backbone import VideoViT, load_backbone
 from petl_bench.config import RunConfig
 from petl_bench.data import open_data
 from petl_bench.display import Display
@@ -74,11 +74,16 @@ def run_all(configs: list[RunConfig], options: Options) -> list[RunRecord]:
     device = choose_device(options.device)
     todo = [c for c in configs if not _is_done(c, options)]
     with _stop_on_signals() as stop:
-        # all data first: what is missing is found before hours are spent on what is there
-        for key in {c.dataset.model_dump_json(): c for c in todo}.values():
-            open_data(key.dataset, key.recipe.validation, _preparing(options.display, stop))
+        # what is missing is found before time is spent on what is there: data on disk, weights, data to be rendered
+        sets = {c.dataset.model_dump_json(): c for c in todo}.values()
+        for c in [c for c in sets if c.dataset.source.kind != "synth"]:
+            open_data(c.dataset, c.recipe.validation, _preparing(options.display, stop))
+        backbones = {config: load_backbone(config) for config in dict.fromkeys(c.backbone for c in todo)}
+        for c in [c for c in sets if c.dataset.source.kind == "synth"]:
+            open_data(c.dataset, c.recipe.validation, _preparing(options.display, stop))
         for _, group in groupby(sorted(todo, key=_group_order(todo)), key=_group_key):
-            _run_group(list(group), device, options, stop)
+            runs = list(group)
+            _run_group(runs, backbones[runs[0].backbone].to(device), options, stop)
     records = [RunFolder.of(options.out, c).read_record() for c in configs]
     return [r for r in records if r is not None]
 
@@ -136,11 +141,11 @@ def _differences(old: object, new: object, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: {old} there, {new} here"]
 
 
-def _run_group(configs: list[RunConfig], device: torch.device, options: Options, stop: _Stop) -> None:
+def _run_group(configs: list[RunConfig], backbone: VideoViT, options: Options, stop: _Stop) -> None:
     first, display = configs[0], options.display
     data = open_data(first.dataset, first.recipe.validation, _preparing(display, stop))
     stop()
-    backbone = load_backbone(first.backbone).to(device)
+    device = next(backbone.parameters()).device
     workers = options.workers if options.workers is not None else _default_workers(device)
     lockstep = Lockstep(
         configs,

@@ -1,0 +1,94 @@
+"""Options that several commands share, and what becomes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from petl_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from petl_bench.suite import Request
+    from petl_bench.train.run import Options
+
+Methods = Annotated[str | None, typer.Option("--methods", help="Comma-separated names, or [bold]all[/].")]
+Datasets = Annotated[str | None, typer.Option("--dataset", help="Comma-separated names, or a YAML file.")]
+Backbone = Annotated[
+    str | None, typer.Option("--backbone", help="A backbone's name, timm:NAME, or a YAML file.")
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="Comma-separated integers.")]
+SuiteName = Annotated[str | None, typer.Option("--suite", help="A suite's name or YAML file. Default: demo.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="PLACE.FIELD=VALUE; PLACE is recipe, dataset, backbone or a method. Repeatable."
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="The results folder.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Decoding processes. Default: by cores.")
+]
+Decoder = Annotated[str, typer.Option("--decoder", help="auto, decord, pyav or torchcodec.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of the training.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Run again what is done, in place of what is there.")
+]
+
+
+def make_console(stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def split(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+
+
+def integers(text: str | None, flag: str) -> list[int] | None:
+    try:
+        return [int(part) for part in split(text) or []] or None
+    except ValueError:
+        raise UserError(f"{flag} {text}: expected comma-separated integers, such as 0,1,2.") from None
+
+
+def make_request(
+    suite: str | None,
+    methods: str | None,
+    dataset: str | None,
+    backbone: str | None,
+    seeds: str | None,
+    set_: Any,
+) -> Request:
+    from petl_bench.suite import Request
+
+    return Request(
+        suite, split(methods), split(dataset), backbone, integers(seeds, "--seeds"), list(set_ or [])
+    )
+
+
+def make_options(
+    out: Path,
+    device: str,
+    workers: int | None,
+    decoder: str,
+    threads: int | None,
+    quiet: bool,
+    overwrite: bool,
+) -> Options:
+    import torch
+
+    from petl_bench.display import make_display
+    from petl_bench.train.run import Options
+
+    if threads:
+        torch.set_num_threads(threads)
+    return Options(
+        out, device, workers, decoder, overwrite=overwrite, display=make_display(make_console(), quiet)
+    )
