@@ -93,6 +93,8 @@ def take_fraction(train: Manifest, fraction: float) -> Manifest:
     Args:
         fraction: part of each class, 0..1, rounded; at least one clip of every class that has any.
     """
+    if fraction == 1:
+        return train
     chosen: set[str] = set()
     for ranked in _ranked(train.clips, "fraction"):
         chosen |= {clip.id for clip in ranked[: max(round(fraction * len(ranked)), 1)]}
