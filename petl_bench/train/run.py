@@ -105,15 +105,16 @@ def _is_done(config: RunConfig, options: Options) -> bool:
     record = folder.read_record()
     if record is None:
         return False
-    there = _as_now(record.config)
-    same = there == config.model_dump(mode="json")
+    # how the rate was found is no part of what was run
+    there, here = ({**c, "selection": None} for c in (_as_now(record.config), config.model_dump(mode="json")))
+    same = there == here
     if options.overwrite:
         if record.status != "running" or not same:  # a replacement that was stopped midway goes on
             for file in (folder.record_file, folder.checkpoint_file, folder.log_file, folder.adapter_file):
                 file.unlink(missing_ok=True)
         return False
     if not same:
-        changed = ", ".join(_differences(there, config.model_dump(mode="json"))[:4])
+        changed = ", ".join(_differences(there, here)[:4])
         raise UserError(
             f"{folder.path} holds a run with other settings ({changed}). Choose another --out or --suite, "
             "or pass --overwrite to replace it."
