@@ -276,7 +276,7 @@ def test_an_exception_of_the_consumer_ends_the_workers(manifest: Manifest) -> No
 
     with pytest.raises(KeyError):
         consume()
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while multiprocessing.active_children() and time.monotonic() < end:
         time.sleep(0.05)
     assert not multiprocessing.active_children()
@@ -333,7 +333,7 @@ def test_workers_end_with_their_process(how: signal.Signals, running: subprocess
         assert error.count("Traceback") == 1 and error.rstrip().endswith("KeyboardInterrupt")
     else:
         running.kill()
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while any(_alive(pid) for pid in pids) and time.monotonic() < end:
         time.sleep(0.05)
     assert not any(_alive(pid) for pid in pids)
