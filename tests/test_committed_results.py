@@ -24,5 +24,7 @@ def test_committed_runs_have_the_settings_of_their_suite(suite: str) -> None:
         record = read_record(file)
         config = RunConfig.model_validate(record.config)
         expected = runs[record.dataset, record.label, record.seed]
-        assert config.model_copy(update={"selection": None}) == expected.model_copy(update={"selection": None})
+        assert config.model_copy(update={"selection": None}) == expected.model_copy(
+            update={"selection": None}
+        )
         assert record.status == "done"
