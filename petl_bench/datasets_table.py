@@ -9,6 +9,7 @@ from rich.text import Text
 from petl_bench.config import config_names, load_named
 from petl_bench.data import dataset_state
 from petl_bench.data.check import SKIPPED, Report
+from petl_bench.dataset_config import data_home
 from petl_bench.errors import UserError
 from petl_bench.suite import load_dataset
 
@@ -16,27 +17,30 @@ SHOWN = 5  # clips that cannot be decoded, with their reasons
 
 
 def list_datasets() -> RenderableType:
-    """A row for each data set."""
+    """A row for each data set: what it is, how large, and whether it is here."""
     table = Table(box=None, padding=(0, 1), header_style="dim")
     table.add_column("data set", no_wrap=True, style="bold")
-    table.add_column("what", min_width=24)
     table.add_column("clips", justify="right", no_wrap=True)
     table.add_column("classes", justify="right", no_wrap=True)
-    table.add_column("state", overflow="fold", min_width=24)
+    table.add_column("state")
     for name in config_names("datasets"):
-        summary = ""
+        summary, clips, classes = "", "", ""
         try:
             summary = str(load_named("datasets", name).get("summary", ""))
             config, _ = load_dataset(name)
         except UserError as error:
-            table.add_row(name, Text(summary), "", "", Text(str(error).splitlines()[0]))
-            continue
-        state = dataset_state(config)
-        clips = "" if state.clips is None else f"{state.clips:,}"
-        table.add_row(name, Text(config.summary), clips, f"{config.classes:,}", Text(state.state))
+            state = str(error).splitlines()[0].removeprefix(f"Data set {name!r} was ")
+        else:
+            found = dataset_state(config)
+            clips, classes = "" if found.clips is None else f"{found.clips:,}", f"{config.classes:,}"
+            state = found.state
+        below = state.replace(f"{data_home() / name}/", "").replace(str(data_home()), "the data folder")
+        table.add_row(name, clips, classes, Text.assemble(below, "\n", (summary, "dim")))
     notes = (
-        "Clips: training and test, as listed. petl-bench datasets check NAME decodes all of them;",
-        "petl-bench datasets add NAME --root FOLDER makes a config for own data.",
+        f"The data folder is {data_home()} (PETL_BENCH_DATA), a data set's is the one of its name in it, or "
+        "dataset.root. Clips: training and test, as listed.",
+        "petl-bench datasets check NAME decodes all of them; petl-bench datasets add NAME --root FOLDER makes a "
+        "config for own data.",
     )
     return Group(table, *(Text(note, style="dim") for note in notes))
 
