@@ -19,8 +19,10 @@ from pydantic import ValidationError
 from petl_bench.backbone import VideoViT, load_backbone
 from petl_bench.config import RunConfig
 from petl_bench.data import open_data
+from petl_bench.data.decode import decoder_name
 from petl_bench.display import Display
 from petl_bench.errors import UserError
+from petl_bench.method import make_method
 from petl_bench.records import RunRecord
 from petl_bench.results import RunFolder
 from petl_bench.train.lockstep import Lockstep
@@ -73,6 +75,9 @@ def run_all(configs: list[RunConfig], options: Options) -> list[RunRecord]:
     """
     device = choose_device(options.device)
     todo = [c for c in configs if not _is_done(c, options)]
+    decoder_name(options.decoder)
+    for c in todo:
+        make_method(c.method.name, c.method.settings)
     with _stop_on_signals() as stop:
         # what is missing is found before time is spent on what is there: data on disk, weights, data to be rendered
         sets = {c.dataset.model_dump_json(): c for c in todo}.values()
@@ -81,6 +86,8 @@ def run_all(configs: list[RunConfig], options: Options) -> list[RunRecord]:
         backbones = {config: load_backbone(config) for config in dict.fromkeys(c.backbone for c in todo)}
         for c in [c for c in sets if c.dataset.source.kind == "synth"]:
             open_data(c.dataset, c.recipe.validation, _preparing(options.display, stop))
+        for c in todo:  # not before: an error above must cost no results
+            _make_room(c, options)
         for _, group in groupby(sorted(todo, key=_group_order(todo)), key=_group_key):
             runs = list(group)
             _run_group(runs, backbones[runs[0].backbone].to(device), options, stop)
@@ -105,23 +112,37 @@ def _is_done(config: RunConfig, options: Options) -> bool:
     record = folder.read_record()
     if record is None:
         return False
-    # how the rate was found is no part of what was run
-    there, here = ({**c, "selection": None} for c in (_as_now(record.config), config.model_dump(mode="json")))
-    same = there == here
+    there, here = _compared(record.config, config)
     if options.overwrite:
-        if record.status != "running" or not same:  # a replacement that was stopped midway goes on
-            for file in (folder.record_file, folder.checkpoint_file, folder.log_file, folder.adapter_file):
-                file.unlink(missing_ok=True)
         return False
-    if not same:
+    if there != here:
         changed = ", ".join(_differences(there, here)[:4])
         raise UserError(
             f"{folder.path} holds a run with other settings ({changed}). Choose another --out or --suite, "
             "or pass --overwrite to replace it."
         )
-    if record.status == "failed":
-        folder.checkpoint_file.unlink(missing_ok=True)
     return record.status == "done"
+
+
+def _make_room(config: RunConfig, options: Options) -> None:
+    """Remove what a run that starts again would stumble over; a run that was stopped midway goes on."""
+    folder = RunFolder.of(options.out, config)
+    record = folder.read_record()
+    if record is None:
+        return
+    if options.overwrite:
+        there, here = _compared(record.config, config)
+        if record.status != "running" or there != here:
+            for file in (folder.record_file, folder.checkpoint_file, folder.log_file, folder.adapter_file):
+                file.unlink(missing_ok=True)
+    elif record.status == "failed":
+        folder.checkpoint_file.unlink(missing_ok=True)
+
+
+def _compared(recorded: dict[str, Any], config: RunConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both configs as dumped, without how the rate was found: that is no part of what was run."""
+    there, here = _as_now(recorded), config.model_dump(mode="json")
+    return {**there, "selection": None}, {**here, "selection": None}
 
 
 def _as_now(config: dict[str, Any]) -> dict[str, Any]:

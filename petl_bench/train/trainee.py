@@ -211,9 +211,7 @@ class Trainee:
             state = torch.load(file, map_location=device, weights_only=True)
             changed = [k for k, v in self.identity.items() if state["identity"].get(k) != v]
             if changed:
-                raise UserError(
-                    f"the {' and the '.join(changed)} changed since; pass --overwrite to start again"
-                )
+                raise UserError(f"the {' and the '.join(changed)} changed since")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
         except Exception as error:  # a torn or foreign file can fail in any way
