@@ -67,11 +67,11 @@ def find_suite(request: Request) -> Suite:
         raw = load_named("suites", DEFAULT_SUITE)
     if request.datasets:
         raw["datasets"] = request.datasets
-    if request.backbone:
-        raw["backbone"] = request.backbone
     if request.seeds is not None:
         raw["seeds"] = request.seeds
     suite = validated(Suite, raw, f"Suite {request.suite or raw['name']!r}")
+    if request.backbone and request.backbone not in suite.backbones:
+        suite = suite.model_copy(update={"backbone": request.backbone})
     if request.methods:
         by_label = {m.label: m for m in suite.methods}
         names = method_names() if request.methods == ["all"] else request.methods
@@ -80,7 +80,7 @@ def find_suite(request: Request) -> Suite:
     for method in suite.methods:
         if method.name not in method_names():
             raise unknown_name("method", method.name, method_names())
-    for what, values in (("seed", suite.seeds), ("data set", suite.datasets)):
+    for what, values in _axes(suite).items():
         if len(set(values)) < len(values):
             raise UserError(f"Suite {suite.name!r}: a {what} stands twice: {values}.")
     labels = [m.label for m in suite.methods]
@@ -89,6 +89,16 @@ def find_suite(request: Request) -> Suite:
             f"Suite {suite.name!r}: label {twice.pop()!r} stands twice; give each variant its own label."
         )
     return suite
+
+
+def _axes(suite: Suite) -> dict[str, list[Any]]:
+    """What a suite multiplies its methods by."""
+    return {
+        "seed": suite.seeds,
+        "data set": suite.datasets,
+        "backbone": suite.backbones,
+        "fraction": suite.fractions,
+    }
 
 
 def expand(request: Request) -> list[RunConfig]:
@@ -104,9 +114,9 @@ def expand(request: Request) -> list[RunConfig]:
         own = suite.backbone or defaults.get("backbone")
         if not own:
             raise UserError(f"Data set {name!r} names no backbone: choose one with --backbone.")
-        grid = product(
-            suite.seeds, [own, *suite.backbones], suite.fractions or [whole.fraction], suite.methods
-        )
+        # a backbone that is asked for is the only one; one that the suite adds keeps its labels
+        backbones = [request.backbone] if request.backbone else list(dict.fromkeys([own, *suite.backbones]))
+        grid = product(suite.seeds, backbones, suite.fractions or [whole.fraction], suite.methods)
         for seed, backbone_name, share, method in grid:
             dataset, recipe = _part(whole, whole_recipe, share, suite)
             backbone = load_backbone_config(method.backbone or backbone_name, changes.get("backbone", {}))

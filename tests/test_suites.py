@@ -77,3 +77,16 @@ def test_a_rate_says_under_what_it_was_chosen(tmp_path: Path) -> None:
     assert run.selection is not None
     assert run.selection.recipe == {"epochs": 4}
     assert run.selection.train_clips == 864
+
+
+@pytest.mark.parametrize("asked", ["clip_vit_b16", "vit_b16_in21k"])
+def test_a_backbone_that_is_asked_for_is_the_only_one(asked: str) -> None:
+    every = expand(Request("paper"))
+    runs = expand(Request("paper", backbone=asked))
+    assert runs == [run for run in every if run.backbone.name == asked]
+    assert len(runs) == len(every) / 2
+
+
+def test_a_share_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a fraction stands twice"):
+        expand(Request(suite_file(tmp_path, fractions=[0.5, 0.5])))
