@@ -158,3 +158,16 @@ def test_check_from_the_command_line(home: Path, tmp_path: Path) -> None:
         (["mine", "--decoder", "vlc"], "Unknown decoder"),
     ):
         assert message in str(_run("check", *args).exception)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"root": 5}, "no folder 5"),
+        ({"source": {"widht": "x"}}, "widht: no such field"),
+        ({"source": {"train": 5}}, "train: .*found 5"),
+    ],
+)
+def test_a_wrong_field_of_custom_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_dataset("custom", {"root": str(tmp_path), **change})

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from petl_bench.config import validated
 from petl_bench.data.files import csv_columns
 from petl_bench.data.folders import class_folders
 from petl_bench.data.folders import parts as folder_parts
@@ -71,14 +72,15 @@ def describe(name: str, root: Path, given: Mapping[str, Any]) -> Described:
     classes = _count(source, root)
     if classes < 2:
         raise UserError(f"{root}: {classes} class; a data set needs two or more.")
-    config = DatasetConfig(name=name, summary="", classes=classes, source=source, root=str(root))
+    fields = {"name": name, "summary": "", "classes": classes, "source": source, "root": str(root)}
+    config = validated(DatasetConfig, fields, f"Data set {name!r}")
     return Described(source, classes, read_files(config, source, root))
 
 
 def completed(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The raw config of a data set whose source is `custom`, with the layout and the classes that its folder has."""
     name = str(raw.get("name"))
-    root = Path(raw["root"]).expanduser() if raw.get("root") else data_home() / name
+    root = Path(str(raw["root"])).expanduser() if raw.get("root") else data_home() / name
     given = {key: value for key, value in raw["source"].items() if key != "kind"}
     found = describe(name, root, given)
     return {"classes": found.classes, **raw, "source": found.source.model_dump(mode="json")}
@@ -114,10 +116,10 @@ def _source(name: str, root: Path, given: Mapping[str, Any]) -> OwnSource:
             f"`petl-bench datasets add NAME --root FOLDER`. One of these is expected:\n{LAYOUTS}"
         )
     chosen = {key: value for key, value in given.items() if value is not None}
-    lists = ListSource.model_validate({"kind": "list", **chosen})
-    folders = FoldersSource.model_validate(
-        {"kind": "folders", **{key: value for key, value in chosen.items() if key != "videos"}}
-    )
+    what = f"The source of data set {name!r}"
+    lists = validated(ListSource, {"kind": "list", **chosen}, what)
+    parts = {key: value for key, value in chosen.items() if key != "videos"}
+    folders = validated(FoldersSource, {"kind": "folders", **parts}, what)
     there = find_parts(list_parts(lists), root)
     if all(there.get(key) and there[key].is_file() for key in ("train", "test")):
         return lists
