@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,7 +139,7 @@ def tune(
         rates = [float(g) for g in split(grid) or []]
     except ValueError:
         raise UserError(f"--grid {grid}: expected comma-separated numbers, such as 1e-3,3e-3,1e-2.") from None
-    if not rates or min(rates) <= 0:
+    if not rates or not all(0 < rate < math.inf for rate in rates):
         raise UserError(f"--grid {grid}: learning rates are positive numbers.")
     request = make_request(suite, methods, dataset, backbone, str(seed), set_)
     options = make_options(out, device, workers, decoder, threads, quiet, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -92,7 +93,7 @@ def compute_head_metrics(
     right = rank == 0
     return Metrics(
         top1=100 * float(right.mean()),
-        top5=100 * float((rank < 5).mean()),
+        top5=100 * float((rank < 5).mean()) if math.prod(sizes) > 5 else None,
         mean_class=100 * float(np.mean([right[labels == c].mean() for c in np.unique(labels)])),
         n_test=len(labels),
         validation_top1=validation_top1,

@@ -120,16 +120,15 @@ def expand(request: Request) -> list[RunConfig]:
         for seed, backbone_name, share, method in grid:
             dataset, recipe = _part(whole, whole_recipe, share, suite)
             backbone = load_backbone_config(method.backbone or backbone_name, changes.get("backbone", {}))
-            method, selection = _tuned(method, changes, suite, dataset, backbone, recipe)
-            label = method.label
-            if backbone_name != own:
-                label += f"@{backbone_name.replace(':', '-')}"
-            if suite.fractions and share < 1:
-                label += f"@fraction={share:g}"
+            method = _changed(method, changes)
+            suffix = f"@{backbone.name}" if backbone_name != own else ""
+            suffix += f"@fraction={share:g}" if suite.fractions and share < 1 else ""
+            method = method.model_copy(update={"label": method.label + suffix})
+            method, selection = _tuned(method, suite, dataset, backbone, recipe)
             runs.append(
                 RunConfig(
                     suite=suite.name,
-                    method=method.model_copy(update={"label": label}),
+                    method=method,
                     dataset=dataset,
                     backbone=backbone,
                     recipe=recipe,
@@ -158,6 +157,9 @@ def load_dataset(name: str, changes: dict[str, Any] | None = None) -> tuple[Data
     """A data set's config, and the defaults in its file that are not its own: recipe and backbone."""
     raw = load_named("datasets", name)
     defaults: dict[str, Any] = {k: raw.pop(k) for k in ("recipe", "backbone") if raw.get(k)}
+    for key, kind, what in (("recipe", dict, "a mapping of fields"), ("backbone", str, "a name")):
+        if not isinstance(defaults.get(key, kind()), kind):
+            raise UserError(f"Data set {name!r}: {key}: expected {what}, found {defaults[key]!r}.")
     raw = merge(raw, changes or {})
     if isinstance(raw.get("source"), dict) and raw["source"].get("kind") == "custom":
         from petl_bench.data.custom import completed  # imports torch
@@ -188,6 +190,11 @@ def _check_places(changes: dict[str, Any], suite: Suite) -> None:
     for place in changes:
         if place not in places:
             raise unknown_name("place in --set", place, places)
+    if suite.fractions and "fraction" in changes.get("dataset", {}):
+        raise UserError(
+            f"--set dataset.fraction: suite {suite.name!r} has the fractions {suite.fractions}. Write a suite of your "
+            "own with those that you want: --suite FILE.yaml."
+        )
     for m in suite.methods:
         if m.varied and m.varied in changes.get(m.name, {}):
             raise UserError(
@@ -196,24 +203,23 @@ def _check_places(changes: dict[str, Any], suite: Suite) -> None:
             )
 
 
-def _tuned(
-    method: MethodConfig,
-    changes: dict[str, Any],
-    suite: Suite,
-    dataset: DatasetConfig,
-    backbone: BackboneConfig,
-    recipe: Recipe,
-) -> tuple[MethodConfig, Selection | None]:
-    """The method with `--set` laid over its settings, and with the learning rate that a search chose for it."""
+def _changed(method: MethodConfig, changes: dict[str, Any]) -> MethodConfig:
+    """The method with `--set` laid over its settings."""
     own = merge(
         changes.get(method.name, {}), changes.get(method.label, {}) if method.label != method.name else {}
     )
     rate = own.pop("lr", method.lr)
-    method = validated(
+    return validated(
         MethodConfig,
         {**method.model_dump(), "settings": merge(method.settings, own), "lr": rate},
         f"Method {method.label!r}",
     )
+
+
+def _tuned(
+    method: MethodConfig, suite: Suite, dataset: DatasetConfig, backbone: BackboneConfig, recipe: Recipe
+) -> tuple[MethodConfig, Selection | None]:
+    """The method with the learning rate that a search chose for it, unless it has one."""
     if method.lr is not None:
         return method, None
     known_files = config_names("learning_rates")
@@ -225,11 +231,15 @@ def _tuned(
     rates = validated(LearningRates, raw, f"Learning rates {name!r}")
     if rates.dataset != dataset.name:
         raise UserError(f"Learning rates {name!r} are of {rates.dataset!r}, not of {dataset.name!r}.")
-    # a variant of a sweep is trained with the rate of the method that it varies
-    label = method.label if method.label in rates.chosen else method.label.partition("@")[0]
-    known = rates.chosen.get(label)
-    if known is None or (rates.backbone != backbone.name and method.backbone is None):
+    # what was not searched itself (a variant of a sweep, a share of the clips) has the rate of what it departs from
+    base = method.label.partition("@")[0]
+    labels = [method.label, f"{base}@{backbone.name}"]
+    if rates.backbone == backbone.name or method.backbone is not None:
+        labels.append(base)
+    label = next((label for label in labels if label in rates.chosen), None)
+    if label is None:
         return method, None
+    known = rates.chosen[label]
     selection = Selection(
         grid=rates.grid,
         validation_top1=rates.validation_top1[label],

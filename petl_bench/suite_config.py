@@ -57,8 +57,10 @@ def _variants(entry: Any) -> list[Any]:
         return [entry]
     base = {k: v for k, v in entry.items() if k != "sweep"}
     label, settings = base.get("label") or base.get("name"), base.get("settings") or {}
-    if not isinstance(entry["sweep"], dict):
-        raise ValueError(f"sweep of {label}: expected SETTING: [values] or SETTING: {{name: value}}")
+    if not isinstance(entry["sweep"], dict) or not isinstance(settings, dict):
+        raise ValueError(
+            f"sweep of {label}: settings and sweep are mappings, of SETTING: [values] or {{name: value}}"
+        )
     out = []
     for key, values in entry["sweep"].items():
         if isinstance(values, list):

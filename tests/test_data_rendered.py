@@ -27,11 +27,12 @@ from petl_bench.errors import UserError
 
 # many clips, so that rendering takes seconds; small ones, so that it takes few
 SCRIPT = """
-import sys
+import signal, sys
 from pathlib import Path
 from petl_bench.dataset_config import SynthSource
 from petl_bench.data.rendered import rendered_clips
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what started the tests may ignore it
     source = SynthSource(kind="synth", task="motion", train_clips=int(sys.argv[2]), test_clips=4, size=32, length=8)
     clips = rendered_clips(source, Path(sys.argv[1]), lambda done, total, text: print(done, total, text, flush=True))
     print("complete", len(clips["train"]), flush=True)

@@ -90,3 +90,55 @@ def test_a_backbone_that_is_asked_for_is_the_only_one(asked: str) -> None:
 def test_a_share_that_stands_twice_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a fraction stands twice"):
         expand(Request(suite_file(tmp_path, fractions=[0.5, 0.5])))
+
+
+def test_a_rate_of_another_backbone_is_its_own(tmp_path: Path) -> None:
+    """A search over two backbones writes both; each is found again, also for a share of the clips."""
+    rates = {
+        "dataset": "synth_motion",
+        "backbone": "tiny_clip",
+        "recipe": {"epochs": 1, "batch_size": 8},
+        "seed": 0,
+        "grid": [0.1, 0.2, 0.3],
+        "validation_top1": {"st_adapter": {"0.1": 1.0}, "st_adapter@tiny_clip_random": {"0.2": 1.0}},
+        "chosen": {"st_adapter": 0.1, "st_adapter@tiny_clip_random": 0.2},
+    }
+    file = tmp_path / "rates.yaml"
+    file.write_text(yaml.safe_dump(rates))
+    suite = suite_file(
+        tmp_path,
+        backbones=["tiny_clip_random"],
+        fractions=[0.5, 1.0],
+        learning_rates={"synth_motion": str(file)},
+    )
+    found = {run.method.label: run.method.lr for run in expand(Request(suite))}
+    assert found == {
+        "st_adapter@fraction=0.5": 0.1,
+        "st_adapter": 0.1,
+        "st_adapter@tiny_clip_random@fraction=0.5": 0.2,
+        "st_adapter@tiny_clip_random": 0.2,
+    }
+
+
+def test_a_backbone_from_a_file_is_labelled_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "my_clip.yaml"
+    file.write_text(yaml.safe_dump({"summary": "mine", "source": "embedded", "model": "tiny_clip"}))
+    runs = expand(Request(suite_file(tmp_path, backbones=[str(file)])))
+    assert [run.method.label for run in runs] == ["st_adapter", "st_adapter@my_clip"]
+
+
+def test_fractions_are_not_overridden(tmp_path: Path) -> None:
+    file = suite_file(tmp_path, fractions=[0.5, 1.0])
+    with pytest.raises(
+        UserError, match=r"--set dataset.fraction: suite 'mine' has the fractions \[0.5, 1.0\]"
+    ):
+        expand(Request(file, changes=["dataset.fraction=0.1"]))
+
+
+@pytest.mark.parametrize(("field", "value"), [("recipe", "fast"), ("backbone", 5)])
+def test_a_dataset_file_with_a_wrong_default(tmp_path: Path, field: str, value: object) -> None:
+    source = {"kind": "synth", "task": "motion", "train_clips": 8, "test_clips": 8}
+    file = tmp_path / "d.yaml"
+    file.write_text(yaml.safe_dump({"summary": "", "classes": 16, "source": source, field: value}))
+    with pytest.raises(UserError, match=f"Data set .*: {field}: expected"):
+        expand(Request(datasets=[str(file)]))

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from petl_bench.backbone import VideoViT, load_backbone
 from petl_bench.config import RunConfig
-from petl_bench.data import open_data
+from petl_bench.data import VideoData, open_data
 from petl_bench.data.decode import decoder_name
 from petl_bench.display import Display
 from petl_bench.errors import UserError
@@ -80,19 +80,30 @@ def run_all(configs: list[RunConfig], options: Options) -> list[RunRecord]:
         make_method(c.method.name, c.method.settings)
     with _stop_on_signals() as stop:
         # what is missing is found before time is spent on what is there: data on disk, weights, data to be rendered
-        sets = {c.dataset.model_dump_json(): c for c in todo}.values()
-        for c in [c for c in sets if c.dataset.source.kind != "synth"]:
-            open_data(c.dataset, c.recipe.validation, _preparing(options.display, stop))
-        backbones = {config: load_backbone(config) for config in dict.fromkeys(c.backbone for c in todo)}
-        for c in [c for c in sets if c.dataset.source.kind == "synth"]:
-            open_data(c.dataset, c.recipe.validation, _preparing(options.display, stop))
+        on_disk = [c for c in todo if c.dataset.source.kind != "synth"]
+        data = _open_all(on_disk, options, stop)
+        backbones = {}
+        for config in dict.fromkeys(c.backbone for c in todo):
+            stop()
+            backbones[config] = load_backbone(config)
+        data |= _open_all([c for c in todo if c.dataset.source.kind == "synth"], options, stop)
         for c in todo:  # not before: an error above must cost no results
             _make_room(c, options)
         for _, group in groupby(sorted(todo, key=_group_order(todo)), key=_group_key):
             runs = list(group)
-            _run_group(runs, backbones[runs[0].backbone].to(device), options, stop)
+            _run_group(runs, data[_data_key(runs[0])], backbones[runs[0].backbone].to(device), options, stop)
     records = [RunFolder.of(options.out, c).read_record() for c in configs]
     return [r for r in records if r is not None]
+
+
+def _data_key(config: RunConfig) -> str:
+    return f"{config.recipe.validation} {config.dataset.model_dump_json()}"
+
+
+def _open_all(configs: list[RunConfig], options: Options, stop: _Stop) -> dict[str, VideoData]:
+    tick = _preparing(options.display, stop)
+    firsts = {_data_key(c): c for c in configs}
+    return {key: open_data(c.dataset, c.recipe.validation, tick) for key, c in firsts.items()}
 
 
 def _group_key(config: RunConfig) -> str:
@@ -163,9 +174,10 @@ def _differences(old: object, new: object, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: {old} there, {new} here"]
 
 
-def _run_group(configs: list[RunConfig], backbone: VideoViT, options: Options, stop: _Stop) -> None:
+def _run_group(
+    configs: list[RunConfig], data: VideoData, backbone: VideoViT, options: Options, stop: _Stop
+) -> None:
     first, display = configs[0], options.display
-    data = open_data(first.dataset, first.recipe.validation, _preparing(display, stop))
     stop()
     device = next(backbone.parameters()).device
     workers = options.workers if options.workers is not None else _default_workers(device)
