@@ -12,6 +12,7 @@ import pytest
 
 from petl_bench.data import Clip, Manifest, data_root, dataset_state, open_data
 from petl_bench.data.manifest import hold_out, take_fraction
+from petl_bench.data.skips import Checked, Skip, SkipList, write_skips
 from petl_bench.dataset_config import DatasetConfig
 from petl_bench.errors import UserError
 
@@ -84,9 +85,53 @@ def test_missing_clips_are_counted_not_replaced(tmp_path: Path) -> None:
     for name in (1001, 1005, 1030):
         (root / "20bn-something-something-v2" / f"{name}.webm").unlink()
     data = open_data(_config("ssv2", root), validation=0.2)
-    assert (data.train.skipped, data.test.skipped) == (2, 1)
+    assert (data.train.skipped + data.validation.skipped, data.test.skipped) == (2, 1)
     assert len(data.train.clips) + len(data.validation.clips) == 28
     assert not {"1001", "1005"} & {c.id for c in data.train.clips + data.validation.clips}
+
+
+@pytest.mark.parametrize("fraction", [1.0, 0.25])
+def test_what_is_missing_or_skipped_changes_no_other_clips_part(fraction: float, tmp_path: Path) -> None:
+    """A machine with every file, and one that lost each seventh and skips each fifth."""
+    opened = {}
+    for name in ("whole", "rotten"):
+        root = _ssv2(tmp_path / name, train=120)
+        config = _config("ssv2", root).model_copy(update={"fraction": fraction})
+        if name == "rotten":
+            videos = root / "20bn-something-something-v2"
+            lost = {f"{1000 + i}" for i in range(3, 126, 7)}
+            for number in lost:
+                (videos / f"{number}.webm").unlink()
+            skipped = {f"{1000 + i}" for i in range(0, 120, 5)} - lost
+            checked = Checked(sampling=config.sampling, temporal_views=1, decoder="none")
+            skip = Skip(state="broken", reason="", bytes=0)
+            write_skips(
+                config,
+                root,
+                SkipList(
+                    dataset="mine",
+                    date="",
+                    complete=True,
+                    checked=checked,
+                    clips={"train": dict.fromkeys(skipped, skip)},
+                ),
+            )
+        opened[name] = open_data(config, validation=0.2)
+    gone = lost | skipped
+    for split in ("train", "validation", "test"):
+        whole, rotten = (getattr(opened[name], split) for name in ("whole", "rotten"))
+        assert whole.skipped == 0
+        assert rotten.skipped == sum(clip.id in gone for clip in whole.clips) > 0
+        assert [c.id for c in rotten.clips] == [c.id for c in whole.clips if c.id not in gone]
+
+
+def test_nothing_left_to_train_on_is_an_error(tmp_path: Path) -> None:
+    root = _ssv2(tmp_path)
+    part = open_data(_config("ssv2", root).model_copy(update={"fraction": 0.01}), 0.2).train.clips
+    for clip in part:  # one of each class
+        clip.path.unlink()
+    with pytest.raises(UserError, match="None of the 3 clips that are left to train on"):
+        open_data(_config("ssv2", root).model_copy(update={"fraction": 0.01}), 0.2)
 
 
 def test_no_clip_at_all_is_an_error_that_says_where_it_looked(tmp_path: Path) -> None:
@@ -161,7 +206,7 @@ def _manifest(counts: list[int], folder: str = "/data") -> Manifest:
         for label, count in enumerate(counts)
         for i in range(count)
     ]
-    return Manifest("train", tuple(clips), skipped=5)
+    return Manifest("train", tuple(clips))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.95])
@@ -176,7 +221,6 @@ def test_every_class_gives_its_share(share: float) -> None:
             assert given[label] == min(count - 1, max(1, round(share * count)))
     assert set(train.clips) | set(validation.clips) == set(_manifest(counts).clips)
     assert not set(train.clips) & set(validation.clips)
-    assert (train.skipped, validation.skipped) == (5, 0)
 
 
 def test_held_out_clips_depend_on_ids_alone() -> None:
@@ -242,7 +286,6 @@ def test_a_fraction_takes_of_each_class_its_share(fraction: float) -> None:
     part = take_fraction(whole, fraction)
     assert {clip.id for clip in part.clips} == _naive_fraction(list(whole.clips), fraction)
     assert [clip for clip in whole.clips if clip in part.clips] == list(part.clips)  # in their order
-    assert part.skipped == whole.skipped
     assert (part == whole) == (fraction == 1.0)
 
 

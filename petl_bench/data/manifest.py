@@ -81,7 +81,7 @@ def hold_out(train: Manifest, share: float) -> tuple[Manifest, Manifest]:
         count = min(max(round(share * len(ranked)), 1), len(ranked) - 1) if share > 0 else 0
         chosen |= {clip.id for clip in ranked[:count]}
     return (
-        Manifest("train", _where(train.clips, chosen, False), train.skipped),
+        Manifest("train", _where(train.clips, chosen, False)),
         Manifest("validation", _where(train.clips, chosen, True)),
     )
 
@@ -98,7 +98,7 @@ def take_fraction(train: Manifest, fraction: float) -> Manifest:
     chosen: set[str] = set()
     for ranked in _ranked(train.clips, "fraction"):
         chosen |= {clip.id for clip in ranked[: max(round(fraction * len(ranked)), 1)]}
-    return Manifest(train.split, _where(train.clips, chosen, True), train.skipped)
+    return Manifest(train.split, _where(train.clips, chosen, True))
 
 
 def _ranked(clips: Iterable[Clip], purpose: str) -> list[list[Clip]]:

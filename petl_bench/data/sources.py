@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from petl_bench import synth
 from petl_bench.data.listed import Listed, SplitFiles
-from petl_bench.data.manifest import Manifest, VideoData, hold_out, take_fraction
+from petl_bench.data.manifest import Clip, Manifest, VideoData, hold_out, take_fraction
 from petl_bench.data.readers import absent_parts, read_files
 from petl_bench.data.rendered import BYTES_PER_CLIP, Progress, Rendering, rendered_clips
 from petl_bench.data.skips import SkipList, read_skips, without_skips
@@ -34,8 +34,9 @@ def data_root(config: DatasetConfig) -> Path:
 def open_data(config: DatasetConfig, validation: float, progress: Progress | None = None) -> VideoData:
     """The splits of a data set; clips that the package renders are made first if they are missing.
 
-    Clips without a file and those on the skip list are left out and counted. The validation part is held out
-    before `config.fraction` is taken of the rest, so it is the same for every fraction.
+    The validation part is held out of all clips that are listed, and `config.fraction` is taken of the rest, before
+    those without a file and those on the skip list are left out and counted: what is held out is the same for every
+    fraction, and on every machine, whatever is missing there.
 
     Args:
         config: the data set.
@@ -48,11 +49,15 @@ def open_data(config: DatasetConfig, validation: float, progress: Progress | Non
     root = data_root(config)
     listed = list_clips(config, progress)
     skips = read_skips(config, root)
-    train = _manifest("train", listed.train, skips)
-    test = _manifest("test", listed.test, skips)
-    rest, held_out = hold_out(train, validation)
+    usable = {*_usable("train", listed.train, skips), *_usable("test", listed.test, skips)}
+    rest, held_out = hold_out(_all("train", listed.train), validation)
     rest = take_fraction(rest, config.fraction)
-    return VideoData(config, listed.class_names, listed.pairs, rest, held_out, test, listed.head_names)
+    train, held_out, test = (_within(m, usable) for m in (rest, held_out, _all("test", listed.test)))
+    if not train.clips:
+        raise UserError(
+            f"None of the {train.skipped} clips that are left to train on can be used: no file, or on the skip list."
+        )
+    return VideoData(config, listed.class_names, listed.pairs, train, held_out, test, listed.head_names)
 
 
 def list_clips(config: DatasetConfig, progress: Progress | None = None) -> Listed:
@@ -68,7 +73,7 @@ def list_clips(config: DatasetConfig, progress: Progress | None = None) -> Liste
     return Listed(names, SplitFiles(clips["train"]), SplitFiles(clips["test"]), pairs=pairs)
 
 
-def _manifest(split: str, files: SplitFiles, skips: SkipList | None) -> Manifest:
+def _usable(split: str, files: SplitFiles, skips: SkipList | None) -> tuple[Clip, ...]:
     if not files.listed:
         raise UserError(f"The {split} split lists no clips.")
     if not files.clips:
@@ -82,7 +87,16 @@ def _manifest(split: str, files: SplitFiles, skips: SkipList | None) -> Manifest
         raise UserError(
             f"Every clip of the {split} split that has a file is on the skip list: {len(files.clips)} clips."
         )
-    return Manifest(split, clips, files.listed - len(clips))
+    return clips
+
+
+def _all(split: str, files: SplitFiles) -> Manifest:
+    return Manifest(split, files.clips + files.missing)
+
+
+def _within(manifest: Manifest, usable: set[Clip]) -> Manifest:
+    clips = tuple(clip for clip in manifest.clips if clip in usable)
+    return Manifest(manifest.split, clips, len(manifest.clips) - len(clips))
 
 
 def dataset_state(config: DatasetConfig) -> DatasetState:
