@@ -123,6 +123,13 @@ def release_of(file: Path) -> Release | None:
     return None
 
 
+def has_published_sha256(file: Path) -> bool:
+    """Whether open_clip publishes the whole sha256 of this content (of some files it publishes eight digits)."""
+    found = file_sha256(file)
+    releases = (open_clip_release(model, tag) for model, tag in open_clip.list_pretrained())
+    return any(p.sha256 == found for release in releases if release for p in release.places)
+
+
 def obtain(places: tuple[Place, ...], backbone: str, what: str, hint: str) -> Path:
     """The first of the places' files that is here; else the first that can be fetched.
 

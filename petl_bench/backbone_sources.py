@@ -67,7 +67,7 @@ def _open_clip(config: BackboneConfig) -> VideoViT:
     backbone = VideoViT(clip_vit(clip, config.image_size), _normalised(config, mean, std))
     if config.weights == "random":
         return backbone
-    weights = read_weights(str(file), config.name)
+    weights = read_weights(str(file), config.name, named=release is None)
     if release and weights.activation is None:
         weights = replace(weights, activation=told.activation, told_by=told.told_by)
     check_activation(config, activation, weights)
@@ -109,7 +109,8 @@ def _timm(config: BackboneConfig) -> VideoViT:
             )
         hint = f" --set backbone.activation={told.activation}" if is_clip else ""
         file = str(obtain(places, config.name, f"the weights of {config.model}", hint))
-        weights = replace(read_weights(file, config.name), activation=told.activation, told_by=told.told_by)
+        weights = read_weights(file, config.name, named=False)
+        weights = replace(weights, activation=told.activation, told_by=told.told_by)
     else:
         weights = read_weights(config.weights, config.name)
         check_activation(config, activation, weights, needed=is_clip)

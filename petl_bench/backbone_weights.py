@@ -1,4 +1,4 @@
-"""Weights of backbones: files read without running code of theirs, and fitted to a ViT with nothing left over.
+"""Weights of backbones: files read without running Python code of theirs, and fitted to a ViT with nothing left over.
 
 timm's converter (`checkpoint_filter_fn`) renames open_clip's entries and interpolates position embeddings of another
 grid: bicubic, antialiased. It would also resample patches and leave a wrong activation unseen: both are errors here.
@@ -18,7 +18,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor
 
-from petl_bench.backbone_releases import Activation, release_of
+from petl_bench.backbone_releases import Activation, has_published_sha256, release_of
 from petl_bench.config import BackboneConfig
 from petl_bench.errors import UserError
 
@@ -41,10 +41,16 @@ class Weights:
     told_by: str = ""
 
 
-def read_weights(file: str, backbone: str) -> Weights:
+def read_weights(file: str, backbone: str, *, named: bool = True) -> Weights:
     """The weights in a .safetensors file, a .pt or .bin of tensors, or OpenAI's TorchScript archive.
 
-    Pickled code is never run: `weights_only` for plain files; archives are opened by torch.jit alone.
+    Python code pickled in a file never runs: `weights_only` for plain files; archives are opened by torch.jit, which
+    compiles the TorchScript in them.
+
+    Args:
+        file: where it is.
+        backbone: its name, for messages.
+        named: the user named the file. TorchScript of any other file is opened only if its sha256 is published.
 
     Raises:
         UserError: no such file, or not one of these.
@@ -56,7 +62,14 @@ def read_weights(file: str, backbone: str) -> Weights:
         )
     try:
         archive = _is_torchscript(path)
+        if archive and not named and not has_published_sha256(path):
+            raise UserError(
+                f"Backbone {backbone!r}: {path} is a TorchScript archive without a published sha256: it is not opened "
+                "unasked. If you trust it, name it: --set backbone.weights=FILE."
+            )
         weights = _read_torchscript(path) if archive else Weights(str(path), _read_tensors(path))
+    except UserError:
+        raise
     except Exception as error:  # pickle, zip, safetensors and torch each have their own kinds
         if isinstance(error, pickle.UnpicklingError) and zipfile.is_zipfile(path):
             reason = "it holds more than tensors, and reading that would run code. Save its state dict alone"

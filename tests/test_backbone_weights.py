@@ -182,6 +182,31 @@ def test_tags_are_found_in_clips_cache_and_checked(caches: Path, monkeypatch: py
         load_backbone(config(weights="openai"))
 
 
+def test_archives_that_nobody_named_need_a_published_sha256(
+    caches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_clip()
+    release(monkeypatch, "openai", hf_hub="somebody/tiny/", quick_gelu=True)
+    place = put_in_hub(caches, "somebody/tiny", "open_clip_pytorch_model.bin")
+    place.write_bytes(save_as(model, caches / "openai.pt").read_bytes())
+    with monkeypatch.context() as watched:
+        watched.setattr(torch.jit, "load", lambda *_, **__: pytest.fail("the archive was opened"))
+        with pytest.raises(UserError, match=r"is a TorchScript archive without a published sha256.*name it"):
+            load_backbone(config(weights="openai"))
+        timms = "vit_tiny_patch16_224.augreg_in21k"
+        other = put_in_hub(caches, f"timm/{timms}", "pytorch_model.bin")
+        other.write_bytes(place.read_bytes())
+        with pytest.raises(UserError, match="is a TorchScript archive without a published sha256"):
+            load_backbone(load_backbone_config(f"timm:{timms}"))
+        digest = hashlib.sha256(place.read_bytes()).hexdigest()
+        release(monkeypatch, "short", url=f"https://github.com/mlfoundations/open_clip/vit-{digest[:8]}.pt")
+        with pytest.raises(UserError, match="is a TorchScript archive without a published sha256"):
+            load_backbone(config(weights="openai"))  # eight digits are no proof
+    assert_equal_to_tower(load_backbone(config(weights=str(place))), model)
+    release(monkeypatch, "whole", url=f"https://openaipublic.azureedge.net/x/{digest}/A.pt", quick_gelu=True)
+    assert_equal_to_tower(load_backbone(config(weights="openai")), model)
+
+
 def test_without_network_the_message_says_which_file_to_put_where(
     caches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
