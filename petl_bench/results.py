@@ -6,6 +6,7 @@ A run folder can be moved and merged by copying. It holds `record.json`, `config
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 from collections.abc import Iterator
@@ -100,7 +101,12 @@ def read_record(path: Path) -> RunRecord:
 
 
 def find_runs(out: Path, suite: str | None = None) -> Iterator[RunFolder]:
-    """Every run folder under `out`, in the order of their paths."""
-    pattern = f"{suite or '*'}/*/*/seed-*/record.json"
+    """Every run folder under `out`, in the order of their paths. Raises UserError for a suite that is a path."""
+    if suite is not None and (suite in ("", ".", "..") or Path(suite).name != suite):
+        raise UserError(
+            f"A suite is the name of a folder in {out}, not a path: {suite!r}. Name it alone, and the folder that "
+            "it is in with --results FOLDER."
+        )
+    pattern = f"{'*' if suite is None else glob.escape(suite)}/*/*/seed-*/record.json"
     for file in sorted(out.glob(pattern)):
         yield RunFolder(file.parent)
