@@ -322,6 +322,15 @@ BROKEN = [
     ("kinetics", 4, K400_TRAIN, COLUMNS + "zumba,x,a,10\n", "train.csv, line 2: time_start"),
     ("kinetics", 4, K400_TRAIN, COLUMNS + "zumba,,0,10\n", "line 2: no value for 'youtube_id'"),
     ("kinetics", 4, K400_TRAIN, COLUMNS + "zumba,x,0,10\n", "dataset.classes is 4"),
+    (
+        "kinetics",
+        4,
+        K400_TRAIN,
+        COLUMNS + 'zumba,x,0,10\n"zumba,y,0,10\nzumba,z,0,10\n',
+        "train.csv, line 3: the row",
+    ),
+    ("kinetics", 4, K400_TRAIN, COLUMNS + "z" * 200_000 + ",x,0,10\n", "field larger than field limit"),
+    ("kinetics", 4, K400_TRAIN, "z" * 200_000 + "," + COLUMNS, "train.csv, line 1: not the header"),
 ]
 
 

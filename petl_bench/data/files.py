@@ -42,7 +42,11 @@ def read_json(file: Path) -> Any:
 def csv_columns(file: Path) -> list[str]:
     """The names in the first line of a CSV file, in lower case; of any text file: its first line cut up."""
     first = read_text(file).partition("\n")[0].strip()
-    return [name.strip().lower() for name in next(csv.reader([first], delimiter=_delimiter(first)), [])]
+    try:
+        names = next(csv.reader([first], delimiter=_delimiter(first)), [])
+    except csv.Error as error:
+        raise UserError(f"{file}, line 1: not the header of a CSV file: {error}.") from None
+    return [name.strip().lower() for name in names]
 
 
 def read_csv(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, str]]]:
@@ -53,20 +57,38 @@ def read_csv(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Mappin
     """
     text = read_text(file)
     first = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(first))
-    names = [name.strip().lower() for name in next(reader, [])]
+    rows = _rows(file, text, _delimiter(first))
+    names = [name.strip().lower() for name in next(rows, (1, []))[1]]
     if absent := [name for name in columns if name not in names]:
         raise UserError(
             f"{file}, line 1: no column {' and no column '.join(map(repr, absent))}; "
             f"found {', '.join(names) or 'nothing'}."
         )
-    for values in reader:
+    for line, values in rows:
         if not any(value.strip() for value in values):
             continue
         row = dict(zip(names, map(str.strip, values), strict=False))
         if bad := [name for name in columns if not row.get(name)]:
-            raise UserError(f"{file}, line {reader.line_num}: no value for {bad[0]!r}.")
-        yield reader.line_num, row
+            raise UserError(f"{file}, line {line}: no value for {bad[0]!r}.")
+        yield line, row
+
+
+def _rows(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """(last line, values) of each row."""
+    # strict: otherwise a quote that is never closed swallows the rows after it
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    while True:
+        before = reader.line_num
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(
+                f"{file}, line {before + 1}: the row that begins here is not valid CSV (a quote that is not closed?): "
+                f"{error}."
+            ) from None
+        yield reader.line_num, values
 
 
 def _delimiter(header: str) -> str:
