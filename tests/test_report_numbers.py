@@ -359,7 +359,7 @@ def test_errors_name_what_to_mend(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Did you mean 'demo'"):
         read_runs(tmp_path, "dem")
     for path in (str(tmp_path / "demo"), "demo/", "./demo", "..", ""):
-        with pytest.raises(UserError, match="name of a folder in .*, not a path"):
+        with pytest.raises(UserError, match=r"name of a folder in .*, not a path"):
             read_runs(tmp_path, path)
     with pytest.raises(UserError, match="Unknown suite"):
         read_runs(tmp_path, "*")  # a name, not a pattern
