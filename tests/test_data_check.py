@@ -56,6 +56,11 @@ def fatal(job: Job, log: str) -> Probe:
     return probe_clip(job, DatasetConfig.model_fields["sampling"].default, 1)
 
 
+def text_probe(job: Job) -> Probe:
+    """For clips that are text files."""
+    return Probe(frames=1) if job.clip.path.read_text() == "fine" else Probe(reason="no video")
+
+
 def test_clips_that_break_hang_and_crash(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     log = tmp_path_factory.mktemp("log") / "log"
     told: list[tuple[int, int, int]] = []
@@ -80,9 +85,9 @@ def test_clips_that_break_hang_and_crash(folder: Path, tmp_path_factory: pytest.
     )
     assert rows["train/b/text.mp4"]["reason"] and not rows["train/a/1.mp4"]["reason"]
     skips = json.loads(report.skip_file.read_text())
-    assert set(skips["clips"]) == {"train"} and skips["complete"]
+    assert skips["complete"]
     bad = {"train/a/cut.mp4", "train/b/2.mp4", "train/b/hangs.mp4", "train/b/text.mp4"}
-    assert set(skips["clips"]["train"]) == bad
+    assert set(skips["clips"]) == bad
 
     data = open_data(_config(folder), validation=0)
     assert [clip.id for clip in data.train.clips] == ["train/a/1.mp4", "train/a/2.mp4", "train/b/1.mp4"]
@@ -165,8 +170,43 @@ def test_a_folder_that_is_only_read(
     assert open_data(_config(folder), 0).train.skipped == 2
 
 
+def test_another_official_split_keeps_what_was_skipped(tmp_path: Path) -> None:
+    """v_a is in the training part of split 1 and the test part of split 2, v_x in split 1 alone."""
+    lists = {
+        "trainlist01": "A/v_a.avi 1\nA/v_b.avi 1\nA/v_x.avi 1\nB/v_e.avi 2\n", "testlist01": "A/v_c.avi\n",
+        "trainlist02": "A/v_c.avi 1\nA/v_b.avi 1\nB/v_e.avi 2\n", "testlist02": "A/v_a.avi\nA/v_d.avi\n",
+    }  # fmt: skip
+    (tmp_path / "ucfTrainTestlist").mkdir()
+    for name, text in {"classInd": "1 A\n2 B\n", **lists}.items():
+        (tmp_path / "ucfTrainTestlist" / f"{name}.txt").write_text(text)
+    for letter in "abcdex":
+        file = tmp_path / "UCF-101" / ("B" if letter == "e" else "A") / f"v_{letter}.avi"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("not a video" if letter in "ax" else "fine")
+    splits = [config("ucf101", tmp_path, 2, source={"split": number}) for number in (1, 2)]
+
+    def train_ids(settings: DatasetConfig) -> list[str]:
+        return [clip.id[-7:] for clip in open_data(settings, 0).train.clips]
+
+    for settings in splits:  # each in turn; each complete
+        report = check_clips(settings, list_clips(settings), tmp_path, jobs=1, timeout=20, probe=text_probe)
+        assert train_ids(splits[0]) == ["v_b.avi", "v_e.avi"]
+        assert [clip.id[-7:] for clip in open_data(splits[1], 0).test.clips] == ["v_d.avi"]
+    assert len(json.loads(report.skip_file.read_text())["clips"]) == 2
+    assert dataset_state(splits[1]).state.endswith(", 1 skipped")
+
+
+def test_skip_lists_of_version_1_are_read(folder: Path) -> None:
+    (folder / "train/b/hangs.mp4").unlink()
+    file = _check(folder).skip_file
+    now = json.loads(file.read_text())
+    ids = open_data(_config(folder), 0).train.clips
+    file.write_text(json.dumps({**now, "version": 1, "clips": {"train": now["clips"], "test": {}}}))
+    assert now["version"] == 2 and open_data(_config(folder), 0).train.clips == ids
+
+
 def test_a_broken_skip_list_is_named(folder: Path) -> None:
-    for text in ("{", "{}"):
+    for text in ("{", "{}", '{"version": 1, "clips": {"train": 3}}'):
         (folder / "petl_bench_skip_mine.json").write_text(text)
         with pytest.raises(UserError, match=r"petl_bench_skip_mine\.json cannot be read"):
             open_data(_config(folder), 0)

@@ -113,7 +113,7 @@ def test_what_is_missing_or_skipped_changes_no_other_clips_part(fraction: float,
                     date="",
                     complete=True,
                     checked=checked,
-                    clips={"train": dict.fromkeys(skipped, skip)},
+                    clips=dict.fromkeys(skipped, skip),
                 ),
             )
         opened[name] = open_data(config, validation=0.2)

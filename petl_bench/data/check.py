@@ -206,19 +206,19 @@ class _Book:
                 rows = [_row(row) for row in csv.DictReader(lines)]
         except FileNotFoundError:
             return {}
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise UserError(f"{file} cannot be read: {error}. Delete it to check all clips again.") from None
         return {(row.split, row.id): row for row in rows}
 
     def write(self, complete: bool) -> tuple[Path, Path]:
-        skipped: dict[str, dict[str, Skip]] = {}
-        for split, clips in self.former.clips.items() if self.former and not complete else ():
-            # what was skipped stays so until it is checked again
-            skipped[split] = {i: skip for i, skip in clips.items() if (split, i) not in self.results}
-        for (split, clip_id), r in self.results.items():
+        # what was skipped stays so until it is checked again: clips of another official split are not listed now
+        known = {clip_id for _, clip_id in self.results}
+        former = self.former.clips if self.former else {}
+        skipped = {clip_id: skip for clip_id, skip in former.items() if clip_id not in known}
+        for (_, clip_id), r in self.results.items():
             if r.state in SKIPPED:
                 skip = Skip.model_validate({"state": r.state, "reason": r.reason, "bytes": r.bytes})
-                skipped.setdefault(split, {})[clip_id] = skip
+                skipped[clip_id] = skip
         skips = SkipList(
             dataset=self.config.name, date=now(), complete=complete, checked=self.checked, clips=skipped
         )

@@ -9,9 +9,9 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from petl_bench.data.manifest import Clip
 from petl_bench.dataset_config import DatasetConfig, Sampling, data_home
@@ -37,18 +37,27 @@ class Skip(Frozen):
 
 
 class SkipList(Frozen):
-    """The clips to leave out, by split and id."""
+    """The clips to leave out, by their ids: a clip is the same in whatever official split it is."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     dataset: str
     date: str = Field(description="of the check: ISO 8601, UTC")
     complete: bool = Field(description="whether every clip was checked")
     checked: Checked
-    clips: dict[str, dict[str, Skip]] = Field(description="split -> id of the clip -> why")
+    clips: dict[str, Skip] = Field(description="id of the clip -> why")
 
-    @property
-    def count(self) -> int:
-        return sum(len(clips) for clips in self.clips.values())
+    @model_validator(mode="before")
+    @classmethod
+    def _of_version_1(cls, data: Any) -> Any:
+        # there the ids stood under "train" and "test"
+        parts = data.get("clips") if isinstance(data, dict) and data.get("version") == 1 else None
+        if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
+            return data
+        return {
+            **data,
+            "version": 2,
+            "clips": {i: skip for part in parts.values() for i, skip in part.items()},
+        }
 
 
 def skip_file(config: DatasetConfig, root: Path) -> Path:
@@ -84,9 +93,9 @@ def write_skips(config: DatasetConfig, root: Path, skips: SkipList) -> Path:
     return file
 
 
-def without_skips(clips: Sequence[Clip], split: str, skips: SkipList | None) -> tuple[Clip, ...]:
+def without_skips(clips: Sequence[Clip], skips: SkipList | None) -> tuple[Clip, ...]:
     """The clips that are not on the skip list. A file that has another size now was mended since."""
-    listed = skips.clips.get(split, {}) if skips else {}
+    listed = skips.clips if skips else {}
     return tuple(clip for clip in clips if clip.id not in listed or listed[clip.id].bytes != _size(clip))
 
 

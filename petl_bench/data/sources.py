@@ -82,7 +82,7 @@ def _usable(split: str, files: SplitFiles, skips: SkipList | None) -> tuple[Clip
             f"Looked for {files.missing[0].path} and the like; check the videos' folder "
             "(`--set dataset.source.videos=FOLDER`, or the source's other folders)."
         )
-    clips = without_skips(files.clips, split, skips)
+    clips = without_skips(files.clips, skips)
     if not clips:
         raise UserError(
             f"Every clip of the {split} split that has a file is on the skip list: {len(files.clips)} clips."
@@ -114,12 +114,12 @@ def dataset_state(config: DatasetConfig) -> DatasetState:
         skips = read_skips(config, root)
     except UserError as error:
         return DatasetState(f"not usable: {error}", None, root)
-    splits = {"train": listed.train, "test": listed.test}
-    missing = sum(len(split.missing) for split in splits.values())
-    here = sum(len(split.clips) for split in splits.values())
+    splits = (listed.train, listed.test)
+    missing = sum(len(split.missing) for split in splits)
+    here = sum(len(split.clips) for split in splits)
     if not here:
         return DatasetState("not found: no clip has a file", missing, root)
-    left = sum(len(without_skips(split.clips, name, skips)) for name, split in splits.items())
+    left = sum(len(without_skips(split.clips, skips)) for split in splits)
     notes = [f"{missing:,} without a file"] if missing else []
     if skips:
         partly = "" if skips.complete else "partly "
