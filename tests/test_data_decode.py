@@ -17,7 +17,7 @@ from PIL import Image
 from video_files import all_frames, barred_frames, read_number, write_file
 from video_kinds import IRREGULAR, KINDS, LENGTH, queries
 
-from petl_bench.data import decode, decode_torchcodec
+from petl_bench.data import decode, decode_decord, decode_torchcodec
 from petl_bench.data.decode import DecodeError, decoder_name, decoder_version, open_video, silence_decoders
 from petl_bench.errors import UserError
 
@@ -222,6 +222,30 @@ def test_names_of_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(decode.MODULES, "torchcodec", "no_such_module")
     with pytest.raises(UserError, match="pip install torchcodec"):
         decoder_name("torchcodec")
+
+
+def test_decord_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def fails(name: str) -> None:
+        tried.append(name)
+        raise OSError("libavcodec.so.58: cannot open shared object file\n(more)")
+
+    path = KINDS["h264 all key frames"].write(tmp_path)
+    decode_decord.decord_fault.cache_clear()
+    monkeypatch.setattr(decode_decord, "import_module", fails)
+    try:
+        assert decoder_name("auto") == "pyav"
+        assert decoder_version("auto") == f"pyav {av.__version__}"  # what the record holds
+        with pytest.raises(
+            UserError, match=r"'decord' is installed but does not load \(libavcodec\.so\.58.*pyav"
+        ):
+            decoder_name("decord")
+        with open_video(path) as video:
+            assert video.name == "pyav"
+        assert tried == ["decord"]  # once, not for each video
+    finally:
+        decode_decord.decord_fault.cache_clear()
 
 
 def test_torchcodec_without_ffmpeg_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:

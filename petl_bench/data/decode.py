@@ -17,12 +17,12 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from petl_bench.data.decode_decord import DecordDecoder
+from petl_bench.data.decode_decord import DecordDecoder, decord_fault
 from petl_bench.data.decode_pyav import PyavDecoder
 from petl_bench.data.decode_torchcodec import TorchcodecDecoder, check_torchcodec
 from petl_bench.errors import UserError, unknown_name
 
-AUTO = ("decord", "pyav")  # the order in which "auto" looks for an installed decoder
+AUTO = ("decord", "pyav")  # the order in which "auto" looks for a decoder that is installed and loads
 PACKAGES = {"decord": "decord2", "pyav": "av", "torchcodec": "torchcodec"}  # decoder -> distribution
 MODULES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
 
@@ -148,13 +148,18 @@ def decoder_name(name: str = "auto") -> str:
     Raises UserError for unknown names and for decoders that are not installed or do not load.
     """
     if name == "auto":
-        return next(decoder for decoder in AUTO if util.find_spec(MODULES[decoder]))
+        return next(d for d in AUTO if util.find_spec(MODULES[d]) and not (d == "decord" and decord_fault()))
     if name not in PACKAGES:
         raise unknown_name("decoder", name, ["auto", *PACKAGES])
     if not util.find_spec(MODULES[name]):
         raise UserError(f"decoder {name!r} is not installed: `pip install {PACKAGES[name]}`.")
     if name == "torchcodec":
         check_torchcodec()
+    if name == "decord" and (fault := decord_fault()):
+        raise UserError(
+            f"decoder 'decord' is installed but does not load ({fault}). Mend it with `pip install "
+            f"--force-reinstall {PACKAGES[name]}`, or take `--decoder pyav`, which gives the same frames."
+        )
     return name
 
 

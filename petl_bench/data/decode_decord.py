@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 SEEK_COST = 4  # frames that decord decodes in the time of one seek, measured on 64-pixel H.264
+
+
+@cache
+def decord_fault() -> str:
+    """Why decord cannot be imported; "" where it can. It is tried once in a process."""
+    try:
+        import_module("decord")
+    except Exception as error:  # its libraries are loaded then, and may fail in any way
+        lines = (line.strip() for line in str(error).splitlines())
+        return next(filter(None, lines), type(error).__name__)[:200]
+    return ""
 
 
 class DecordDecoder:
