@@ -59,6 +59,14 @@ class Recipe(Frozen):
     grad_clip: float | None = Field(None, gt=0, description="largest L2 norm of a method's gradient")
     head_dropout: float = Field(0.5, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs, fp32 on CPUs")
+    kernels: Literal["auto", "plain"] = Field(
+        "auto", description="plain: without the operations written for speed, for comparison"
+    )
+    compile: bool = Field(False, description="torch.compile the blocks; takes minutes before the first step")
+    checkpointing: bool = Field(
+        False,
+        description="less memory for about a third more time: blocks are computed again going backwards",
+    )
     validation: float = Field(0.1, ge=0, lt=1, description="part of the training split held out, by class")
     validate_every: int = Field(1, ge=1, description="epochs between two validations")
     test_batch_size: int | None = Field(None, ge=1, description="default: batch_size")
