@@ -6,7 +6,7 @@ the control flow is known to the host, so nothing waits for the device. The pixe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -37,16 +37,21 @@ def apply_on_device(clips: Sequence[Tensor], operations: Sequence[tuple[Applied,
         kinds = {i: (kind_of(one.name), clips[i].shape) for i, one in drawn.items()}
         for group in in_groups(kinds, clips):
             kind, _ = kinds[group[0]]
-            frames = torch.stack([clips[i] for i in group])
+            frames = stacked(clips, group)
             done = KINDS[kind](frames, [drawn[i] for i in group])
             for i, clip in zip(group, done, strict=True):
                 clips[i] = clip
     return clips
 
 
-def in_groups(keys: dict[int, object], clips: Sequence[Tensor]) -> list[list[int]]:
+def stacked(clips: Sequence[Tensor], group: Sequence[int]) -> Tensor:
+    """Some of the clips as (G, T, 3, H, W), and so in memory, whatever they were."""
+    return torch.stack([clips[i] for i in group]).contiguous()
+
+
+def in_groups(keys: Mapping[int, Hashable], clips: Sequence[Tensor]) -> list[list[int]]:
     """Clips with the same key, at most `MOST` pixel values of them together (but at least one clip)."""
-    groups: dict[object, list[int]] = {}
+    groups: dict[Hashable, list[int]] = {}
     for i, key in keys.items():
         groups.setdefault(key, []).append(i)
     out = []
@@ -98,7 +103,9 @@ def _auto_contrast(frames: Tensor, drawn: Sequence[Applied]) -> Tensor:
     low, high = low[..., None], high[..., None]
     values = torch.arange(256, dtype=torch.float64, device=frames.device)
     # not 255 / (high - low), which torch computes as 255 times the inverse
-    scale = torch.full_like(low, 255).div_(high - low)  # infinite where all is one colour, which stays as it is
+    scale = torch.full_like(low, 255).div_(
+        high - low
+    )  # infinite where all is one colour, which stays as it is
     table = torch.where(high > low, values * scale + -low * scale, values)
     return _looked_up(frames, table.clamp_(0, 255).to(torch.uint8))
 
@@ -170,7 +177,7 @@ def _warp(frames: Tensor, drawn: Sequence[Applied]) -> Tensor:
     height, width = frames.shape[-2:]
     matrices = [matrix_of(one, height, width) for one in drawn]
     along = ALONG[drawn[0].name]
-    return warp(frames.contiguous(), to_device_of(frames, matrices, torch.float64), along)
+    return warp(frames, to_device_of(frames, matrices, torch.float64), along)
 
 
 KINDS: dict[str, Callable[[Tensor, Sequence[Applied]], Tensor]] = {
