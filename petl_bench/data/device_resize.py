@@ -116,9 +116,9 @@ def weights(
     place = torch.arange(length, dtype=torch.float64, device=like.device) - start  # (clips, 1, length)
     weight = KERNELS[interpolation](place, span, span / size, all_taken)
     weight = torch.where(all_taken < size, weight, 0.0)
-    bits = 2.0 ** torch.arange(1, 23, device=like.device, dtype=torch.float64)
-    fits = weight.amax((1, 2))[:, None] * bits + 0.5 < 2**15
-    unit = (fits * bits).amax(1)[:, None, None]
+    powers = to_device_of(like, [2.0**n for n in range(1, 23)], torch.float64)
+    fits = weight.amax((1, 2))[:, None] * powers + 0.5 < 2**15
+    unit = (fits * powers).amax(1)[:, None, None]
     weight = (weight * unit + weight.sign() / 2).trunc_() / unit
     turn = torch.where(step < 0, count - 1, 0)
     rows = first + turn + step * torch.arange(count, dtype=torch.float64, device=like.device)[:, None]

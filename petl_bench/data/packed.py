@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from petl_bench.data.augment import Draw, Interpolation
 from petl_bench.data.device_randaugment import apply_on_device
@@ -55,7 +56,7 @@ class PackedClips:
         """Pack some clips, even none."""
         clips = list(clips)
         counts = [clip.places.size * clip.pixels[0].size for clip in clips]
-        pixels = torch.empty(sum(counts), dtype=torch.uint8)
+        pixels = _room(sum(counts))
         for clip, part in zip(clips, torch.split(pixels, counts), strict=True):
             out = part.numpy().reshape(clip.places.size, *clip.pixels.shape[1:])
             np.take(clip.pixels, clip.places.ravel(), axis=0, out=out, mode="clip")  # "raise" copies twice
@@ -91,3 +92,12 @@ class PackedClips:
         views = spatial_views(clips, self.shape[-1], self.spatial, self.interpolation)
         by_crop = (self.spatial, -1, *self.shape[1:])  # spatial, temporal, T, 3, S, S
         return [view.reshape(by_crop).transpose(0, 1).reshape(self.shape) for view in views]
+
+
+def _room(count: int) -> Tensor:
+    """An uninitialised uint8 tensor; in a worker one in shared memory, as torch's own collation makes it, so that
+    handing it over copies nothing."""
+    if not count or get_worker_info() is None:
+        return torch.empty(count, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(count, device="cpu")  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8).set_(storage)

@@ -9,7 +9,7 @@ from petl_bench.records import Clips
 from petl_bench.report.collect import Row
 from petl_bench.report.runs import Run
 
-# the first two change when a run is looked at, not what it learns; what became of the third is in `numerics`
+# two change when a run is looked at, not what it learns; the third nothing, and what became of it is in `numerics`
 _HARMLESS = {"recipe.test_batch_size", "recipe.validate_every", "recipe.augment_on"}
 
 
