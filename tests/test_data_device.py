@@ -213,3 +213,29 @@ def test_nothing_is_asked_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None
     for name in ("nonzero", "bincount", "unique", "masked_select"):
         monkeypatch.setattr(torch, name, refused)
     packed.to(torch.device("cpu"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_pixels_and_is_not_waited_for() -> None:
+    """With TF32 allowed elsewhere, inside autocast, and with an error for whatever waits for the device."""
+    config = Augment(flip=True, randaugment="rand-m7-n8-mstd0.5-inc1-p1")
+    packs = [
+        PackedClips.of(_decoded([(60, 80), (50, 70)] * 8, config), (5, 3, 48, 48), 1, "bicubic"),
+        PackedClips.of(_decoded([(240, 427), (240, 320)], config), (5, 3, 224, 224), 1, "bilinear"),
+        PackedClips.of(_decoded([(60, 80), (80, 60)], None, views=2), (6, 5, 3, 48, 48), 3, "bicubic"),
+    ]
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    for packed in packs:
+        packed.to(torch.device("cuda"))  # the first calls set things up
+        there = packed.pin_memory()
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            with torch.autocast("cuda", dtype=torch.bfloat16):
+                done = there.to(torch.device("cuda"), non_blocking=True)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(done.cpu(), packed.to(torch.device("cpu")))
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    torch.backends.cuda.matmul.fp32_precision = before
