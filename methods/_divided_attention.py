@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import ClipShape
+from petl_bench.kernels import add_to_patches
 
 
 class TimeEmbedding(nn.Module):
@@ -37,6 +38,8 @@ class TimeEmbedding(nn.Module):
 class TemporalAttention(nn.Module):
     """x + Linear(Attention over time(Norm(x + time embedding))), on patch tokens at the same place."""
 
+    plain = False
+
     def __init__(self, norm: nn.Module, attn: nn.Module, width: int, time: TimeEmbedding) -> None:
         super().__init__()
         self.norm = copy.deepcopy(norm)
@@ -52,7 +55,11 @@ class TemporalAttention(nn.Module):
         along = patches.transpose(1, 2).reshape(B * N, T, D) + self._time[0](T)
         change = self.linear(self.attn(self.norm(along)))
         change = change.view(B, N, T, D).transpose(1, 2).reshape(B * T, N, D)
-        return F.pad(change, (0, 0, x.shape[1] - N, 0)) + x  # class tokens and prompts are left as they are
+        if self.plain:
+            return (
+                F.pad(change, (0, 0, x.shape[1] - N, 0)) + x
+            )  # class tokens and prompts are left as they are
+        return add_to_patches(x, change)
 
 
 def add_temporal_attention(model: AdaptedViT) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import ClipShape, VideoViT
+from petl_bench.kernels import add_to_patches, time_conv
 from petl_bench.method import Method, Settings, chosen_blocks
 
 Position = Literal["before_attn", "after_attn", "before_mlp", "after_mlp"]
@@ -43,7 +44,12 @@ class STAdapterSettings(Settings):
 
 
 class SpaceTimeBottleneck(nn.Module):
-    """x + W_up DWConv3D(W_down x) on the patches: (B*T, P + N, D) -> the same."""
+    """x + W_up DWConv3D(W_down x) on the patches: (B*T, P + N, D) -> the same.
+
+    A kernel without extent in space is computed without turning the channels to the front (`time_conv`).
+    """
+
+    plain = False
 
     def __init__(self, width: int, bottleneck: int, kernel: tuple[int, int, int], init: str) -> None:
         super().__init__()
@@ -63,9 +69,15 @@ class SpaceTimeBottleneck(nn.Module):
     def forward(self, x: Tensor, shape: ClipShape) -> Tensor:
         B, T, N, (h, w) = shape.B, shape.T, shape.N, shape.grid
         low = self.down(x[:, -N:])  # (B*T, N, bottleneck)
-        low = low.view(B, T, h, w, -1).permute(0, 4, 1, 2, 3)  # (B, bottleneck, T, h, w)
-        low = self.conv(low).permute(0, 2, 3, 4, 1).reshape(B * T, N, -1)
-        return x + F.pad(self.up(low), (0, 0, x.shape[1] - N, 0))
+        if self.conv.kernel_size[1:] == (1, 1) and not self.plain:
+            taps = self.conv.weight.view(low.shape[-1], -1)
+            low = time_conv(low.view(B, T, N, -1), taps, self.conv.bias).view(B * T, N, -1)  # type: ignore[arg-type]
+        else:
+            low = low.view(B, T, h, w, -1).permute(0, 4, 1, 2, 3)  # (B, bottleneck, T, h, w)
+            low = self.conv(low).permute(0, 2, 3, 4, 1).reshape(B * T, N, -1)
+        if self.plain:
+            return x + F.pad(self.up(low), (0, 0, x.shape[1] - N, 0))
+        return add_to_patches(x, self.up(low))
 
 
 class STAdapter(Method):

@@ -18,13 +18,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from petl_bench.backbone import ClipShape, VideoViT, embed
+from petl_bench.backbone import VideoViT, embed
+from petl_bench.block import ClipShape, run_block
 
 STREAM_SLOTS = ("tokens", "before_attn", "after_attn", "before_mlp", "after_mlp", "beside_mlp")
 LINEAR_SLOTS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
@@ -65,6 +66,9 @@ class AdaptedViT(nn.Module):
         self.slots = nn.ModuleDict()
         self.shared = nn.ModuleDict()  # modules that several slots use
         self.first_block = 0  # set by the method
+        self.checkpointing = (
+            False  # compute a block again in the backward pass instead of keeping what is in it
+        )
 
     @property
     def backbone(self) -> VideoViT:
@@ -122,30 +126,20 @@ class AdaptedViT(nn.Module):
 
     def run_block(self, index: int, x: Tensor, shape: ClipShape) -> Tensor:
         """One block with its slots: (B*T, P + ... + N, D) -> the same."""
-        block: Any = self.block(index)
-        used = {s: m for s in STREAM_SLOTS if (m := self.slot(index, s)) is not None}
-        with self._linear_slots(index, block):
-            if not used:
-                return block(x)  # type: ignore[no-any-return]
-            if m := used.get("tokens"):
-                x = m(x, shape)
-            if m := used.get("before_attn"):
-                x = m(x, shape)
-            branch = block.ls1(block.attn(block.norm1(x)))
-            if m := used.get("after_attn"):
-                branch = m(branch, shape)
-            x = x + branch
-            if m := used.get("before_mlp"):
-                x = m(x, shape)
-            branch = block.ls2(block.mlp(block.norm2(x)))
-            if m := used.get("after_mlp"):
-                branch = m(branch, shape)
-            if m := used.get("beside_mlp"):
-                branch = branch + m(x, shape)
-            return x + branch
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(self._run_block, index, x, shape, use_reentrant=False)  # type: ignore[no-any-return]
+        return self._run_block(index, x, shape)
+
+    def _run_block(self, index: int, x: Tensor, shape: ClipShape) -> Tensor:
+        block = self.block(index)
+        slots = {s: m for s in STREAM_SLOTS if (m := self.slot(index, s)) is not None}
+        with self._linear_slots(index, block) as hooked:
+            # hooks come and go, which a compiler would take for another block every time
+            run = run_block if hooked else self.backbone.run_block
+            return run(block, slots, x, shape)
 
     @contextmanager
-    def _linear_slots(self, index: int, block: nn.Module) -> Iterator[None]:
+    def _linear_slots(self, index: int, block: nn.Module) -> Iterator[bool]:
         # Hooks live for one call: the frozen block belongs to all methods.
         handles = []
         for name in LINEAR_SLOTS:
@@ -153,7 +147,7 @@ class AdaptedViT(nn.Module):
                 hook = lambda _, args, out, m=m: m(args[0], out)  # noqa: E731
                 handles.append(block.get_submodule(name).register_forward_hook(hook))
         try:
-            yield
+            yield bool(handles)
         finally:
             for handle in handles:
                 handle.remove()
@@ -198,6 +192,6 @@ class Frozen:
         start = max(below, default=0)
         x = self._at[start] if below else embed(self.backbone.vit, self.pixels)
         for index in range(start, depth):
-            x = self.backbone.vit.blocks[index](x)
+            x = self.backbone.run_block(self.backbone.vit.blocks[index], {}, x, self.shape)
         self._at[depth] = x
         return x

@@ -10,7 +10,7 @@ Axes: `B` clips, `T` frames of a clip, `N` patches of a frame, `P` prefix tokens
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -19,31 +19,16 @@ from timm.layers import get_act_layer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from petl_bench.block import ClipShape as ClipShape  # for methods, beside VideoViT
+from petl_bench.block import run_block
 from petl_bench.config import BackboneConfig
 from petl_bench.errors import UserError
+from petl_bench.kernels import with_lean_activations
 
 RANDOM_SEED = 0  # of `weights: random`, so that its hash names one set of weights
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 CLIP_FIELDS = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio"}
-
-
-@dataclass(frozen=True)
-class ClipShape:
-    """What a slot must know of the tokens it is given.
-
-    Attributes:
-        B: clips. T: frames of a clip. grid: rows and columns of patches. P: prefix tokens.
-    """
-
-    B: int
-    T: int
-    grid: tuple[int, int]
-    P: int
-
-    @property
-    def N(self) -> int:
-        return self.grid[0] * self.grid[1]
 
 
 class VideoViT(nn.Module):
@@ -75,7 +60,8 @@ class VideoViT(nn.Module):
                 f"{vit.patch_embed.patch_size[0]} pixels."
             )
         self.config = config
-        self.vit = vit.requires_grad_(False).eval()
+        self.vit = with_lean_activations(vit).requires_grad_(False).eval()
+        self.run_block: Callable[..., Tensor] = run_block  # compiled by `compile_blocks`
         mean, std = config.mean or CLIP_MEAN, config.std or CLIP_STD
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
@@ -89,6 +75,12 @@ class VideoViT(nn.Module):
     def train(self, mode: bool = True) -> VideoViT:
         """Frozen weights stay in evaluation mode."""
         return super().train(False)
+
+    def compile_blocks(self) -> None:
+        """Compile the forward and backward pass of a block, once for blocks of the same make, frozen or adapted."""
+        # every method, in training and in tests, is a version of its own of the same function
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        self.run_block = torch.compile(run_block, dynamic=False)
 
     def shape_of(self, clips: Tensor) -> ClipShape:
         """Shape of the tokens of clips (B, T, 3, H, W). Raises UserError for sizes that patches do not tile."""

@@ -62,6 +62,14 @@ class Recipe(Frozen):
     augment_on: Literal["auto", "workers", "device"] = Field(
         "auto", description="who carries out augmentation; auto: the device on GPUs, the workers on CPUs"
     )
+    kernels: Literal["auto", "plain"] = Field(
+        "auto", description="plain: without the operations written for speed, for comparison"
+    )
+    compile: bool = Field(False, description="torch.compile the blocks; takes minutes before the first step")
+    checkpointing: bool = Field(
+        False,
+        description="less memory for about a third more time: blocks are computed again going backwards",
+    )
     validation: float = Field(0.1, ge=0, lt=1, description="part of the training split held out, by class")
     validate_every: int = Field(1, ge=1, description="epochs between two validations")
     test_batch_size: int | None = Field(None, ge=1, description="default: batch_size")

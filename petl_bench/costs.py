@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from petl_bench.adapted import AdaptedViT
+from petl_bench.kernels import plain_kernels
 
 MIB = 2**20
 
@@ -123,7 +124,13 @@ def count_flops(model: AdaptedViT, frames: int, size: int) -> int:
 
     def run(shapes: AbstractContextManager[Any]) -> int:
         # attention as its two products, on every device; torch's fused kernels for whole layers would hide theirs
-        with shapes, sdpa_kernel(SDPBackend.MATH), FlopCounter() as counter:
+        with (
+            shapes,
+            plain_kernels(model),
+            torch.compiler.set_stance("force_eager"),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounter() as counter,
+        ):
             model(torch.zeros(1, frames, 3, size, size, dtype=torch.uint8, device=device))
         return counter.total
 
@@ -147,7 +154,8 @@ def step_memory_mb(
     """Memory of a training step of this method alone, in MiB, where the device keeps no statistics.
 
     Weights (frozen and trained), gradients, AdamW's two moments, and every tensor that autograd saves for the
-    backward pass, each storage once. Transient buffers of single operations are not in it.
+    backward pass, each storage once. Transient buffers are not in it: those of single operations, and with
+    checkpointing those of the block that is computed again.
     """
     known = {p.untyped_storage().data_ptr() for m in (model, model.backbone) for p in m.parameters()}
     saved: dict[int, int] = {}

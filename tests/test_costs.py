@@ -19,6 +19,7 @@ from petl_bench.backbone import ClipShape, VideoViT, load_backbone, weightless
 from petl_bench.config import BackboneConfig
 from petl_bench.contract import random_clips, small_backbone
 from petl_bench.costs import MIB, FlopCounter, count_flops, profile, step_memory_mb
+from petl_bench.kernels import set_plain
 from petl_bench.method import build, make_method
 from petl_bench.registry import method_names
 from petl_bench.suite import load_backbone_config
@@ -157,6 +158,7 @@ def fvcore_count(model: nn.Module, *inputs: Tensor) -> int:
         q, k, v = (x.type().sizes() for x in inputs[:3])
         return math.prod(q) * k[-2] + math.prod(q[:-1]) * k[-2] * v[-1]  # type: ignore[no-any-return]
 
+    set_plain(model, True)  # fvcore knows a convolution by its name alone
     logging.getLogger("fvcore.nn.jit_analysis").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of torch.jit, on which fvcore stands

@@ -102,10 +102,8 @@ def _auto_contrast(frames: Tensor, drawn: Sequence[Applied]) -> Tensor:
     low, high = (bound(frames.flatten(3), 3).double() for bound in (torch.amin, torch.amax))
     low, high = low[..., None], high[..., None]
     values = torch.arange(256, dtype=torch.float64, device=frames.device)
-    # not 255 / (high - low), which torch computes as 255 times the inverse
-    scale = torch.full_like(low, 255).div_(
-        high - low
-    )  # infinite where all is one colour, which stays as it is
+    # infinite where all is one colour, which stays as it is; torch computes 255 / x as 255 times the inverse of x
+    scale = torch.full_like(low, 255).div_(high - low)
     table = torch.where(high > low, values * scale + -low * scale, values)
     return _looked_up(frames, table.clamp_(0, 255).to(torch.uint8))
 

@@ -21,6 +21,7 @@ from petl_bench.backbone import VideoViT
 from petl_bench.config import RunConfig
 from petl_bench.data import Batch, Loader, Manifest, TimeOrder, VideoData
 from petl_bench.display import Display, Row
+from petl_bench.kernels import set_plain
 from petl_bench.metrics import compute_head_metrics, compute_metrics
 from petl_bench.records import Metrics
 from petl_bench.results import RunFolder
@@ -55,6 +56,9 @@ class Lockstep:
         first = configs[0]
         self.recipe, self.seed = first.recipe, first.seed
         self.data, self.backbone = data, backbone
+        set_plain(backbone, self.recipe.kernels == "plain")
+        if self.recipe.compile:
+            backbone.compile_blocks()
         self.device = next(backbone.parameters()).device
         self.display = display or Display()
         self.stop = stop
@@ -224,8 +228,8 @@ class Lockstep:
             if t.step == step and not t.spent.peak_memory_mb and len(batch.labels):
                 with self.failing_alone(t):
                     clips, labels = batch.to_device(self.device)
-                    loss_of = t.objective.loss
-                    t.spent.peak_memory_mb = step_memory(t.model, clips, labels, loss_of, self.precision)
+                    measured = step_memory(t.model, clips, labels, t.objective.loss, self.precision)
+                    t.spent.peak_memory_mb = measured
 
     def _save(self, step: int) -> None:
         for t in self.trainees:

@@ -15,6 +15,7 @@ from petl_bench.adapted import AdaptedViT, Frozen
 from petl_bench.backbone import VideoViT
 from petl_bench.config import Recipe, RunConfig
 from petl_bench.errors import UserError
+from petl_bench.kernels import set_plain
 from petl_bench.method import build, make_method, seed_of
 from petl_bench.results import RunFolder, write_atomic
 from petl_bench.train.clock import Clock
@@ -94,6 +95,8 @@ class Trainee:
             seed=config.seed,
             head_dropout=recipe.head_dropout,
         ).train()
+        self.model.checkpointing = recipe.checkpointing
+        set_plain(self.model, recipe.kernels == "plain")
         self.steps, self.warmup, self.peak = steps, warmup, peak_rate(config)
         device = next(self.model.parameters()).device
         self.optimizer = torch.optim.AdamW(

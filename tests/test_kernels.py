@@ -1,0 +1,189 @@
+"""Operations written for speed against their plain twins and naive loops; blocks compiled and computed again."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from timm.layers.activations import QuickGELU as TimmQuickGELU
+from torch import Tensor, nn
+
+from petl_bench.adapted import AdaptedViT
+from petl_bench.backbone import VideoViT, clip_vit
+from petl_bench.config import BackboneConfig
+from petl_bench.contract import random_clips
+from petl_bench.costs import count_flops, step_memory_mb
+from petl_bench.kernels import QuickGELU, add_to_patches, plain_kernels, set_plain, time_conv
+from petl_bench.method import build, make_method
+from petl_bench.registry import builtin_names
+
+DTYPES = [torch.float64, torch.float32]
+
+
+def quick_backbone() -> VideoViT:
+    """A CLIP-like ViT of 3 blocks with QuickGELU and random weights."""
+    vision = {"layers": 3, "width": 32, "head_width": 16, "patch_size": 8, "image_size": 32}
+    config = BackboneConfig(name="quick", summary="random weights", source="embedded", model="quick")
+    return VideoViT(clip_vit({"embed_dim": 32, "vision_cfg": vision, "quick_gelu": True}), config)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_quick_gelu(dtype: torch.dtype) -> None:
+    x = torch.linspace(-12, 12, 1001, dtype=dtype, requires_grad=True)
+    grad = torch.randn(1001, dtype=dtype)
+    out, twin = QuickGELU()(x), TimmQuickGELU()(x)
+    torch.testing.assert_close(out, twin)
+    (mine,), (its,) = (torch.autograd.grad(y, x, grad) for y in (out, twin))
+    torch.testing.assert_close(mine, its)
+    torch.autograd.gradcheck(QuickGELU(), torch.randn(7, dtype=torch.float64, requires_grad=True))
+
+
+def naive_time_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    (B, T, N, C), K = x.shape, weight.shape[1]
+    out = bias.expand(B, T, N, C).clone()
+    for b, t, n, c, k in itertools.product(range(B), range(T), range(N), range(C), range(K)):
+        if 0 <= t + k - K // 2 < T:
+            out[b, t, n, c] += weight[c, k] * x[b, t + k - K // 2, n, c]
+    return out
+
+
+@pytest.mark.parametrize("T", [1, 2, 5])
+@pytest.mark.parametrize("K", [1, 3, 5, 7])
+def test_time_conv_equals_a_naive_loop(T: int, K: int) -> None:
+    x, weight, bias = (torch.randn(s, dtype=torch.float64) for s in ((2, T, 3, 4), (4, K), (4,)))
+    torch.testing.assert_close(time_conv(x, weight, bias), naive_time_conv(x, weight, bias))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("T", "K"), [(1, 3), (2, 5), (8, 3), (8, 7)])
+def test_time_conv_equals_conv3d_backwards_too(dtype: torch.dtype, T: int, K: int) -> None:
+    conv = nn.Conv3d(6, 6, (K, 1, 1), padding=(K // 2, 0, 0), groups=6).to(dtype)
+    x = torch.randn(2, T, 4, 6, dtype=dtype, requires_grad=True)
+    grad = torch.randn(2, T, 4, 6, dtype=dtype)
+    assert conv.bias is not None
+    out = time_conv(x, conv.weight.view(6, K), conv.bias)
+    twin = conv(x.view(2, T, 2, 2, 6).permute(0, 4, 1, 2, 3)).permute(0, 2, 3, 4, 1).reshape(2, T, 4, 6)
+    torch.testing.assert_close(out, twin)
+    inputs = (x, conv.weight, conv.bias)
+    for mine, its in zip(
+        torch.autograd.grad(out, inputs, grad), torch.autograd.grad(twin, inputs, grad), strict=True
+    ):
+        torch.testing.assert_close(mine, its)
+
+
+def test_time_conv_gradients() -> None:
+    x, weight, bias = (
+        torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((1, 3, 2, 2), (2, 5), (2,))
+    )
+    torch.autograd.gradcheck(time_conv, (x, weight, bias))
+
+
+@pytest.mark.parametrize("types", [(torch.float32, torch.float32), (torch.float32, torch.bfloat16)])
+def test_add_to_patches(types: tuple[torch.dtype, torch.dtype]) -> None:
+    x = torch.randn(4, 7, 3, dtype=types[0], requires_grad=True)
+    change = torch.randn(4, 5, 3, dtype=types[1], requires_grad=True)
+    before, grad = x.detach().clone(), torch.randn(4, 7, 3)
+    out, twin = add_to_patches(x, change), x + F.pad(change, (0, 0, 2, 0))
+    assert torch.equal(out, twin)
+    assert torch.equal(x, before)
+    for mine, its in zip(
+        torch.autograd.grad(out, (x, change), grad), torch.autograd.grad(twin, (x, change), grad), strict=True
+    ):
+        assert mine.dtype == its.dtype
+        assert torch.equal(mine, its)
+
+
+def gradients(model: AdaptedViT, clips: Tensor) -> list[Tensor]:
+    """Of a random function of the logits, with the same dropout masks every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        logits = model(clips)
+        loss = (logits * torch.randn(logits.shape, dtype=logits.dtype)).sum()
+        return list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+def moved(name: str) -> AdaptedViT:
+    """A method's model in float64 whose parameters are all off their starting points."""
+    model = build(make_method(name), quick_backbone(), 5, frames=4).double().train()
+    model.backbone.double()
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=g, dtype=p.dtype))
+    return model
+
+
+def plain(model: AdaptedViT) -> None:
+    set_plain(model, True)
+    set_plain(model.backbone, True)
+
+
+def checkpointing(model: AdaptedViT) -> None:
+    model.checkpointing = True
+
+
+@pytest.mark.parametrize("change", [plain, checkpointing])
+@pytest.mark.parametrize("name", builtin_names())
+def test_every_method_has_the_same_gradients(name: str, change: Callable[[AdaptedViT], None]) -> None:
+    model = moved(name)
+    clips = random_clips(model.backbone)
+    fast = gradients(model, clips)
+    change(model)
+    for mine, its in zip(fast, gradients(model, clips), strict=True):
+        torch.testing.assert_close(mine, its)
+
+
+def test_less_is_kept_for_the_backward_pass() -> None:
+    model = build(make_method("st_adapter"), quick_backbone(), 5, frames=4)
+    clips, labels = random_clips(model.backbone), torch.tensor([0, 1])
+    fast = step_memory_mb(model, clips, labels, F.cross_entropy)
+    checkpointing(model)
+    again = step_memory_mb(model, clips, labels, F.cross_entropy)
+    model.checkpointing = False
+    plain(model)
+    assert again < fast < step_memory_mb(model, clips, labels, F.cross_entropy)
+
+
+def test_what_is_counted_does_not_depend_on_the_kernels() -> None:
+    model = build(make_method("st_adapter"), quick_backbone(), 5, frames=4)
+    flops = count_flops(model, 4, 32)
+    assert not any(getattr(m, "plain", False) for m in model.modules())  # it is as it was
+    plain(model)
+    assert count_flops(model, 4, 32) == flops
+    with plain_kernels(model):
+        pass
+    assert all(m.plain for m in model.modules() if hasattr(m, "plain"))
+
+
+def test_timm_names_get_the_lean_activation_too() -> None:
+    from petl_bench.backbone import load_backbone
+
+    model = "vit_base_patch32_clip_quickgelu_224"
+    with torch.device("meta"):
+        backbone = load_backbone(
+            BackboneConfig(name="b", summary="", source="timm", model=model, weights="random")
+        )
+    acts = {type(m) for m in backbone.modules() if isinstance(m, TimmQuickGELU)}
+    assert acts == {QuickGELU}
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # torch's own, inside its compiler
+def test_compiled_blocks() -> None:
+    """Needs a C++ compiler, as torch.compile does on a CPU."""
+    import shutil
+
+    if not (shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")):
+        pytest.skip("no C++ compiler")
+    model = moved("st_adapter")
+    clips = random_clips(model.backbone)
+    eager = gradients(model, clips)
+    model.backbone.compile_blocks()
+    torch._dynamo.utils.counters.clear()
+    for mine, its in zip(eager, gradients(model, clips), strict=True):
+        torch.testing.assert_close(mine, its)
+    # blocks of the same make share what was compiled, and nothing of it falls back to the interpreter
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
+    assert not torch._dynamo.utils.counters["graph_break"]
