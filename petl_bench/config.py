@@ -59,6 +59,9 @@ class Recipe(Frozen):
     grad_clip: float | None = Field(None, gt=0, description="largest L2 norm of a method's gradient")
     head_dropout: float = Field(0.5, ge=0, lt=1)
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs, fp32 on CPUs")
+    augment_on: Literal["auto", "workers", "device"] = Field(
+        "auto", description="who carries out augmentation; auto: the device on GPUs, the workers on CPUs"
+    )
     kernels: Literal["auto", "plain"] = Field(
         "auto", description="plain: without the operations written for speed, for comparison"
     )
@@ -70,6 +73,12 @@ class Recipe(Frozen):
     validation: float = Field(0.1, ge=0, lt=1, description="part of the training split held out, by class")
     validate_every: int = Field(1, ge=1, description="epochs between two validations")
     test_batch_size: int | None = Field(None, ge=1, description="default: batch_size")
+
+    def augments_on(self, device: str) -> Literal["workers", "device"]:
+        """Who carries out augmentation where the training device is of a type, "cpu" or "cuda"."""
+        if self.augment_on == "auto":  # on a CPU Pillow is faster than tensors are
+            return "device" if device == "cuda" else "workers"
+        return self.augment_on
 
 
 class MethodConfig(Frozen):

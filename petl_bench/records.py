@@ -69,9 +69,12 @@ class Cost(Frozen):
         description="training compute of the method, with the frozen prefix it uses"
     )
     prefix_seconds: float = Field(description="the part of compute_seconds that lockstep shares with others")
-    data_seconds: float = Field(description="time the loop waited for data, shared by all in the lockstep")
+    data_seconds: float = Field(
+        description="time the loop waited for data or augmented it on the device, shared by all in the lockstep"
+    )
     alone_seconds: float = Field(
-        description="what the run would take alone: the longer of compute and decoding; their sum without workers"
+        description="what the run would take alone: the longer of compute (with augmentation on the device) and "
+        "decoding; their sum without workers"
     )
     step_ms: float = Field(description="median time of a training step, prefix included")
     train_clips_per_second: float
@@ -115,6 +118,7 @@ class Provenance(Frozen):
     threads: int
     precision: str
     decoder: str = Field(description="name and version, such as 'decord 3.4.0'")
+    augment_on: Literal["workers", "device"] = Field("workers", description="who augmented clips")
     backbone_sha256: str = Field(description="of the backbone's weights as loaded")
     data_sha256: str = Field(description="of the manifests of the splits")
     clips: dict[str, Clips] = Field(description="split (train, validation, test) -> counts")

@@ -37,7 +37,7 @@ PAPER_METHODS = (
     "adapter",
     "st_adapter",
 )
-TESTING = ("test_batch_size", "validate_every")  # of a recipe: they change no weight
+HARMLESS = ("test_batch_size", "validate_every", "augment_on")  # of a recipe: they change no weight
 
 
 @dataclass
@@ -246,7 +246,7 @@ def _tuned(
         seed=rates.seed,
         source=f"learning_rates/{Path(name).stem}.yaml",
         train_clips=rates.train_clips,
-        recipe={k: v for k, v in rates.recipe if k not in ("lr", *TESTING) and v != getattr(recipe, k)},
+        recipe={k: v for k, v in rates.recipe if k not in ("lr", *HARMLESS) and v != getattr(recipe, k)},
     )
     return method.model_copy(update={"lr": known}), selection
 

@@ -153,3 +153,11 @@ def test_small_things() -> None:
     assert MethodConfig.model_validate("full").label == "full"
     with pytest.raises(UserError, match="methods: Field required"):
         validated(Suite, {"name": "s", "datasets": ["x"]}, "Suite 's'")
+
+
+def test_who_augments() -> None:
+    recipe = Recipe(epochs=1, batch_size=1)
+    assert (recipe.augments_on("cpu"), recipe.augments_on("cuda")) == ("workers", "device")
+    for choice in ("workers", "device"):
+        fixed = recipe.model_copy(update={"augment_on": choice})
+        assert fixed.augments_on("cpu") == fixed.augments_on("cuda") == choice

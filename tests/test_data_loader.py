@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import torch
 from torchvision.transforms.v2 import functional as tv
 from video_files import all_frames, numbered_frames, write_file
 
-from petl_bench.data import Batch, Clip, Loader, Manifest, open_data
+from petl_bench.data import Batch, Clip, Loader, Manifest, TimeOrder, open_data
 from petl_bench.data.augment import train_view
 from petl_bench.data.loader import CLIP, generator
 from petl_bench.data.sampling import train_indices, view_indices
@@ -131,6 +132,32 @@ def test_test_batches_against_the_plain_way(sampling: Sampling, manifest: Manife
                 top, left = int((height - SIZE) * share), int((width - SIZE) * share)
                 expected = resized[..., top : top + SIZE, left : left + SIZE]
                 assert torch.equal(clips[index, t * 3 + s], expected)
+
+
+def test_the_device_makes_the_batches_that_workers_make(damaged: Manifest) -> None:
+    """Bit for bit, in training and tests, in every order of time, by any number of processes: batches of mixed
+    sizes, short videos that repeat frames, and files that cannot be read."""
+    config = _config(
+        augment=Augment(flip=True, randaugment="rand-m7-n4-mstd0.5-inc1"),
+        interpolation="bicubic",
+        views=Views(temporal=2, spatial=3),
+    )
+    orders: tuple[TimeOrder, ...] = ("kept", "reversed", "shuffled")
+    for train, order in ((True, "kept"), *((False, order) for order in orders)):
+        options: dict[str, Any] = {"train": train, "time_order": order}
+        for workers in (0, 2) if order == "kept" else (0,):
+            theirs = _loader(damaged, config, **options).epoch(1)
+            loader = _loader(damaged, config, workers=workers, augment_on="device", **options)
+            ours = list(loader.epoch(1))
+            assert len({size for b in ours for size in b.clips.sizes}) > 2
+            assert any(b.unreadable for b in ours)
+            done = []
+            for batch in ours:
+                clips, labels = batch.to_device(torch.device("cpu"))
+                assert torch.equal(labels, batch.labels)
+                done.append(replace(batch, clips=clips))
+            _assert_same(done, list(theirs))
+            loader.close()
 
 
 def test_every_epoch_and_seed_has_its_own_order_and_draws(manifest: Manifest) -> None:

@@ -80,6 +80,29 @@ class StopAfter:
             raise Interrupted
 
 
+def test_the_place_of_augmentation_changes_nothing(
+    together: Path, tmp_path: Path, small_runs: MakeRuns
+) -> None:
+    """Augmented by the device (here the CPU), alone, interrupted and resumed: the weights of the lockstep whose clips
+    were augmented as they were decoded. The record says which it was."""
+    (config,) = small_runs("st_adapter", changes=("recipe.augment_on=device",))
+    data = open_data(config.dataset, config.recipe.validation)
+    RunFolder.of(tmp_path, config).path.mkdir(parents=True)
+    lockstep = Lockstep([config], tmp_path, data, load_backbone(config.backbone), stop=StopAfter(6))
+    with pytest.raises(Interrupted):
+        lockstep.train()
+    (record,) = run_all([config], Options(tmp_path, workers=0))
+    assert_same_run(tmp_path, together, config)
+    theirs = RunFolder.of(together, config).read_record()
+    assert record.provenance is not None
+    assert theirs is not None
+    assert theirs.provenance is not None
+    assert record.provenance.sessions == 2
+    assert (record.provenance.augment_on, theirs.provenance.augment_on) == ("device", "workers")
+    assert record.cost is not None
+    assert record.cost.data_seconds > lockstep.all[0].spent.augment > 0
+
+
 @pytest.mark.parametrize("steps", [1, 6, 9, 13])  # the last one is inside the validation
 def test_interruption_changes_nothing(
     steps: int, together: Path, tmp_path: Path, small_runs: MakeRuns, monkeypatch: pytest.MonkeyPatch
@@ -123,6 +146,8 @@ def test_a_record_older_than_a_field_is_still_done(
     record = json.loads(folder.record_file.read_text())
     del record["config"]["dataset"]["fraction"]
     del record["config"]["method"]["varied"]
+    del record["config"]["recipe"]["augment_on"]
+    del record["provenance"]["augment_on"]
     folder.record_file.write_text(json.dumps(record))
     monkeypatch.setattr(runner, "Lockstep", None)  # whoever trains fails
     assert run_all([config], Options(tmp_path, workers=0))[0].status == "done"

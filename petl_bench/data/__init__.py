@@ -1,11 +1,13 @@
 """Videos: data sets and their splits, decoding, sampling, augmentation, batches."""
 
+from petl_bench.data.batch import Batch
 from petl_bench.data.decode import DecodeError, decoder_version
-from petl_bench.data.loader import Batch, Loader, TimeOrder
+from petl_bench.data.loader import AugmentOn, Loader, TimeOrder
 from petl_bench.data.manifest import Clip, Manifest, VideoData
 from petl_bench.data.sources import DatasetState, data_root, dataset_state, open_data
 
 __all__ = [
+    "AugmentOn",
     "Batch",
     "Clip",
     "DatasetState",

@@ -12,6 +12,7 @@ anywhere; there the last row and column of places is never drawn.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -19,13 +20,61 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from petl_bench.data.randaugment import apply, draw
+from petl_bench.data.randaugment import Applied, apply, draw
 from petl_bench.dataset_config import Augment
 from petl_bench.randaugment_policy import parse_policy
 
 Interpolation = Literal["bilinear", "bicubic"]
 
 CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance decided for a training clip, whoever carries it out: `transform` here, or the training device.
+
+    operations: of RandAugment, on whole frames.
+    resized: height and width that whole frames are then brought to, for `crop: jitter`.
+    box: of the crop: top, left, height, width, pixels; of the resized frames where they are.
+    flip: left for right, in the end.
+    """
+
+    operations: tuple[Applied, ...]
+    resized: tuple[int, int] | None
+    box: tuple[int, int, int, int]
+    flip: bool
+
+
+def draw_view(height: int, width: int, augment: Augment, size: int, rng: np.random.Generator) -> Draw:
+    """Draw the augmentation of a clip.
+
+    Args:
+        height, width: of its frames, pixels.
+        size: S, pixels.
+        rng: draws the crop, the flip and RandAugment, always in this order: what is turned on later in the list
+            changes nothing of what comes before.
+    """
+    resized = None
+    if augment.crop == "jitter":
+        low, high = (round(size * share) for share in augment.jitter)
+        resized = short_side(height, width, round(rng.uniform(low, high)))
+        top, left = (int(rng.integers(side - size + 1)) for side in resized)
+        box = (top, left, size, size)
+    else:
+        box = resized_crop(height, width, augment, rng)
+    flip = bool(rng.random() < 0.5)
+    operations = () if augment.randaugment is None else draw(parse_policy(augment.randaugment), rng)
+    return Draw(operations, resized, box, augment.flip and flip)
+
+
+def transform(frames: Tensor, drawn: Draw, size: int, interpolation: Interpolation = "bilinear") -> Tensor:
+    """The clip after what was drawn for it: (T, 3, H, W) uint8 to (T, 3, S, S) uint8."""
+    frames = apply(frames, drawn.operations)
+    if drawn.resized is not None:
+        frames = resize(frames, *drawn.resized, interpolation)
+    top, left, h, w = drawn.box
+    frames = resize(frames[..., top : top + h, left : left + w], size, size, interpolation)
+    return frames.flip(-1) if drawn.flip else frames
 
 
 def train_view(
@@ -40,27 +89,13 @@ def train_view(
     Args:
         frames: (T, 3, H, W) uint8.
         size: S, pixels.
-        rng: draws the crop, the flip and RandAugment, always in this order: what is turned on later in the list
-            changes nothing of what comes before.
+        rng: see `draw_view`.
 
     Returns:
         (T, 3, S, S) uint8.
     """
-    height, width = frames.shape[-2:]
-    if augment.crop == "jitter":
-        low, high = (round(size * share) for share in augment.jitter)
-        height, width = short_side(height, width, round(rng.uniform(low, high)))
-        top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
-        h = w = size
-    else:
-        top, left, h, w = resized_crop(height, width, augment, rng)
-    flip = rng.random() < 0.5
-    if augment.randaugment is not None:
-        frames = apply(frames, draw(parse_policy(augment.randaugment), rng))
-    if augment.crop == "jitter":
-        frames = resize(frames, height, width, interpolation)
-    frames = resize(frames[..., top : top + h, left : left + w], size, size, interpolation)
-    return frames.flip(-1) if augment.flip and flip else frames
+    drawn = draw_view(frames.shape[-2], frames.shape[-1], augment, size, rng)
+    return transform(frames, drawn, size, interpolation)
 
 
 def resized_crop(
@@ -98,12 +133,15 @@ def spatial_views(
     """
     height, width = short_side(frames.shape[-2], frames.shape[-1], size)
     frames = resize(frames, height, width, interpolation)
-    views = []
-    for share in (0.0, 0.5, 1.0) if spatial == 3 else (0.5,):
-        # share 0.5 on the short side moves nothing: it has no room
-        top, left = int((height - size) * share), int((width - size) * share)
-        views.append(frames[..., top : top + size, left : left + size])
-    return torch.stack(views)
+    corners = view_corners(height, width, size, spatial)
+    return torch.stack([frames[..., top : top + size, left : left + size] for top, left in corners])
+
+
+def view_corners(height: int, width: int, size: int, spatial: int) -> list[tuple[int, int]]:
+    """Top and left of the spatial test views in frames of a height and width, the shorter of which is `size`."""
+    shares = (0.0, 0.5, 1.0) if spatial == 3 else (0.5,)
+    # share 0.5 on the short side moves nothing: it has no room
+    return [(int((height - size) * share), int((width - size) * share)) for share in shares]
 
 
 def short_side(height: int, width: int, short: int) -> tuple[int, int]:

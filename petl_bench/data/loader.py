@@ -1,4 +1,4 @@
-"""Batches of clips, decoded and augmented in worker processes.
+"""Batches of clips, decoded in worker processes, and augmented there or on the device.
 
 What a batch holds is a function of (seed, epoch, position in the manifest) alone: every random draw has its
 own counter-based generator. So the number of workers, the batch that an epoch starts from and what was
@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -18,45 +17,24 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from petl_bench.data.augment import spatial_views, train_view
+from petl_bench.data.augment import draw_view, spatial_views, transform
+from petl_bench.data.batch import Batch
 from petl_bench.data.children import become_child, children_deaf_to_interrupts, one_thread
 from petl_bench.data.decode import DecodeError, decoder_name, open_video, silence_decoders
 from petl_bench.data.manifest import Manifest
+from petl_bench.data.packed import Decoded, PackedClips
 from petl_bench.data.sampling import train_indices, view_indices
 from petl_bench.dataset_config import DatasetConfig
 
 TimeOrder = Literal["kept", "reversed", "shuffled"]
+AugmentOn = Literal["workers", "device"]
 Key = tuple[int, int]  # epoch, position in the manifest
 
 ORDER, CLIP, SHUFFLE = range(3)  # purposes of random draws: their streams have nothing in common
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Clips of a batch, B of them; fewer than asked for, even none, where files failed to decode.
-
-    clips: uint8, (B, T, 3, S, S) in training, (B, V, T, 3, S, S) in tests; V views, temporal x spatial,
-        the spatial ones next to each other.
-    labels: int64 (B,).
-    indices: int64 (B,), positions in the manifest.
-    unreadable: ids of the clips that failed to decode; they are left out, never replaced.
-    seconds: what reading, decoding and augmenting it took the process that did it.
-    """
-
-    clips: Tensor
-    labels: Tensor
-    indices: Tensor
-    unreadable: tuple[str, ...]
-    seconds: float = 0.0
-
-    def pin_memory(self) -> Batch:
-        """The batch in page-locked memory, for copies to a GPU that do not block."""
-        clips, labels, indices = (t.pin_memory() for t in (self.clips, self.labels, self.indices))
-        return Batch(clips, labels, indices, self.unreadable, self.seconds)
-
-
 class ClipReader(Dataset[Batch]):
-    """Reads and transforms single clips; what the workers hold."""
+    """Reads single clips, and transforms them or packs them for the device to do so; what the workers hold."""
 
     def __init__(
         self,
@@ -67,30 +45,36 @@ class ClipReader(Dataset[Batch]):
         train: bool,
         decoder: str,
         time_order: TimeOrder,
+        augment_on: AugmentOn,
     ) -> None:
         self.clips, self.config, self.size, self.seed = manifest.clips, config, size, seed
-        self.train, self.decoder, self.time_order = train, decoder, time_order
+        self.train, self.decoder, self.time_order, self.augment_on = train, decoder, time_order, augment_on
         views = () if train else (config.views.temporal * config.views.spatial,)
         self.shape = (*views, config.sampling.frames, 3, size, size)
 
     def __getitems__(self, keys: Sequence[Key]) -> Batch:
         """The batch of some clips. DataLoader calls this once for each batch."""
         begin = time.perf_counter()
-        out = torch.empty((len(keys), *self.shape), dtype=torch.uint8)
         kept: list[int] = []
         unreadable: list[str] = []
-        for epoch, index in keys:
-            try:
-                out[len(kept)] = self.read(epoch, index)
-                kept.append(index)
-            except DecodeError:
-                unreadable.append(self.clips[index].id)
+        clips = self._finish(self._readable(keys, kept, unreadable))
         labels = torch.tensor([self.clips[index].label for index in kept], dtype=torch.int64)
         indices = torch.tensor(kept, dtype=torch.int64)
-        return Batch(out[: len(kept)], labels, indices, tuple(unreadable), time.perf_counter() - begin)
+        return Batch(clips, labels, indices, tuple(unreadable), time.perf_counter() - begin)
 
-    def read(self, epoch: int, index: int) -> Tensor:
-        """One clip: (T, 3, S, S) for training, (V, T, 3, S, S) for tests. Raises DecodeError."""
+    def _readable(self, keys: Sequence[Key], kept: list[int], unreadable: list[str]) -> Iterator[Decoded]:
+        """The clips that can be read, one by one; notes the positions of these and the ids of the others."""
+        for epoch, index in keys:
+            try:
+                clip = self.read(epoch, index)
+            except DecodeError:
+                unreadable.append(self.clips[index].id)
+                continue
+            kept.append(index)
+            yield clip
+
+    def read(self, epoch: int, index: int) -> Decoded:
+        """One clip. Raises DecodeError."""
         rng = generator(CLIP, self.seed, epoch, index)
         sampling, views = self.config.sampling, self.config.views
         clip = self.clips[index]
@@ -106,19 +90,33 @@ class ClipReader(Dataset[Batch]):
                 wanted, return_inverse=True
             )  # a frame of several views is decoded once
             pixels = video.frames(unique.tolist())
-        frames = torch.from_numpy(pixels).permute(0, 3, 1, 2)
         places = places.reshape(wanted.shape)  # (views, T)
         if self.time_order == "reversed":
             places = places[:, ::-1]
         elif self.time_order == "shuffled":
             shuffle = generator(SHUFFLE, self.seed, epoch, index)
             places = np.stack([shuffle.permutation(row) for row in places])
+        drawn = None
         if self.train:
-            view = train_view(frames, self.config.augment, self.size, rng, self.config.interpolation)
-            return view[places[0].copy()]
+            height, width = pixels.shape[1:3]
+            drawn = draw_view(height, width, self.config.augment, self.size, rng)
+        return Decoded(pixels, places, drawn)
+
+    def _finish(self, clips: Iterator[Decoded]) -> Tensor | PackedClips:
+        spatial, interpolation = self.config.views.spatial, self.config.interpolation
+        if self.augment_on == "device":
+            return PackedClips.of(clips, self.shape, spatial, interpolation)
+        done = [self._transformed(clip) for clip in clips]
+        return torch.stack(done) if done else torch.empty((0, *self.shape), dtype=torch.uint8)
+
+    def _transformed(self, clip: Decoded) -> Tensor:
+        """(T, 3, S, S) for training, (V, T, 3, S, S) for tests."""
+        frames, interpolation = torch.from_numpy(clip.pixels).permute(0, 3, 1, 2), self.config.interpolation
+        if clip.drawn is not None:
+            return transform(frames, clip.drawn, self.size, interpolation)[clip.places[0].copy()]
         # (spatial, unique, 3, S, S)
-        cropped = spatial_views(frames, self.size, views.spatial, self.config.interpolation)
-        return torch.stack([crop[row.copy()] for row in places for crop in cropped])
+        cropped = spatial_views(frames, self.size, self.config.views.spatial, interpolation)
+        return torch.stack([crop[row.copy()] for row in clip.places for crop in cropped])
 
 
 class _Plan:
@@ -148,6 +146,7 @@ class Loader:
         decoder: "auto", "decord", "pyav" or "torchcodec".
         time_order: of the frames of each clip; "shuffled" draws an order for each clip and view.
         pin_memory: hand out batches in page-locked memory.
+        augment_on: "workers", or "device": what is drawn for a clip is carried out by `Batch.to_device`.
     """
 
     def __init__(
@@ -163,9 +162,11 @@ class Loader:
         decoder: str = "auto",
         time_order: TimeOrder = "kept",
         pin_memory: bool = False,
+        augment_on: AugmentOn = "workers",
     ) -> None:
         self.manifest, self.batch_size, self.seed, self.train = manifest, batch_size, seed, train
-        self._reader = ClipReader(manifest, config, size, seed, train, decoder_name(decoder), time_order)
+        decoder = decoder_name(decoder)
+        self._reader = ClipReader(manifest, config, size, seed, train, decoder, time_order, augment_on)
         self._plan = _Plan()
         self._pin_memory = pin_memory
         self._workers: DataLoader[Batch] | None = self._start(workers) if workers else None

@@ -23,6 +23,8 @@ from petl_bench.randaugment_policy import Policy
 
 LEVELS = 10  # a magnitude is counted in tenths of an operation's range
 GREY = 128
+SHEAR = 0.3  # largest, pixels for each pixel
+ROTATE = 30  # largest, degrees
 TRANSLATE = 0.45  # largest shift, in widths or heights of the frame
 BICUBIC = Image.Resampling.BICUBIC
 
@@ -36,6 +38,15 @@ class Applied:
     name: str
     magnitude: float
     negative: bool
+
+    @property
+    def level(self) -> float:
+        """The magnitude as a share of the operation's range, 0..1; above 1 only with mmax."""
+        return self.magnitude / LEVELS
+
+    @property
+    def sign(self) -> float:
+        return -1.0 if self.negative else 1.0
 
 
 def draw(policy: Policy, rng: np.random.Generator) -> tuple[Applied, ...]:
@@ -69,7 +80,7 @@ def apply(frames: Tensor, operations: tuple[Applied, ...]) -> Tensor:
         return frames
     pixels = np.ascontiguousarray(frames.permute(0, 2, 3, 1).numpy())
     for drawn in operations:
-        level, sign = drawn.magnitude / LEVELS, -1.0 if drawn.negative else 1.0
+        level, sign = drawn.level, drawn.sign
         if drawn.name in WARPS:
             pixels = WARPS[drawn.name](pixels, level, sign)
         else:
@@ -78,7 +89,7 @@ def apply(frames: Tensor, operations: tuple[Applied, ...]) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-# Below, `level` is the magnitude as a share of the range, 0..1 (above 1 only with mmax), and `sign` is 1 or -1.
+# Below, `level` and `sign` are those of an `Applied`.
 
 Operation = Callable[[Picture, float, float], Picture]
 
@@ -105,7 +116,7 @@ def _posterize_increasing(picture: Picture, level: float, sign: float) -> Pictur
 
 def _keep_bits(picture: Picture, bits: int) -> Picture:
     # not ImageOps.posterize: of no bits it made black in older versions of Pillow and an error in newer ones
-    mask = 256 - 2 ** (8 - max(bits, 0))
+    mask = 256 - 2 ** (8 - min(max(bits, 0), 8))
     return picture.point([i & mask for i in range(256)] * 3)
 
 
@@ -123,7 +134,7 @@ def _solarize_add(picture: Picture, level: float, sign: float) -> Picture:
 
 
 def _rotate(picture: Picture, level: float, sign: float) -> Picture:
-    return picture.rotate(sign * level * 30, resample=BICUBIC, fillcolor=(GREY, GREY, GREY))
+    return picture.rotate(sign * level * ROTATE, resample=BICUBIC, fillcolor=(GREY, GREY, GREY))
 
 
 def _middles(count: int) -> NDArray[np.float64]:
@@ -131,11 +142,11 @@ def _middles(count: int) -> NDArray[np.float64]:
 
 
 def _shear_x(pixels: Pixels, level: float, sign: float) -> Pixels:
-    return shift_rows(pixels, sign * level * 0.3 * _middles(pixels.shape[1]), GREY)
+    return shift_rows(pixels, sign * level * SHEAR * _middles(pixels.shape[1]), GREY)
 
 
 def _shear_y(pixels: Pixels, level: float, sign: float) -> Pixels:
-    return shift_columns(pixels, sign * level * 0.3 * _middles(pixels.shape[2]), GREY)
+    return shift_columns(pixels, sign * level * SHEAR * _middles(pixels.shape[2]), GREY)
 
 
 def _translate_x(pixels: Pixels, level: float, sign: float) -> Pixels:
@@ -148,14 +159,22 @@ def _translate_y(pixels: Pixels, level: float, sign: float) -> Pixels:
     return shift_columns(pixels, np.full(width, sign * level * TRANSLATE * height), GREY)
 
 
-def _enhance(make: Callable[[Picture], ImageEnhance._Enhance]) -> Operation:
+def factor(level: float) -> float:
     """0 takes a property away, 1 leaves the frame as it is, 2 doubles it; the range is 0.1 to 1.9."""
-    return lambda picture, level, sign: make(picture).enhance(level * 1.8 + 0.1)
+    return level * 1.8 + 0.1
+
+
+def factor_increasing(level: float, sign: float) -> float:
+    """As `factor`, counted from 1, which changes nothing, up or down."""
+    return max(0.1, 1.0 + sign * level * 0.9)
+
+
+def _enhance(make: Callable[[Picture], ImageEnhance._Enhance]) -> Operation:
+    return lambda picture, level, sign: make(picture).enhance(factor(level))
 
 
 def _enhance_increasing(make: Callable[[Picture], ImageEnhance._Enhance]) -> Operation:
-    """As `_enhance`, counted from 1, which changes nothing, up or down."""
-    return lambda picture, level, sign: make(picture).enhance(max(0.1, 1.0 + sign * level * 0.9))
+    return lambda picture, level, sign: make(picture).enhance(factor_increasing(level, sign))
 
 
 WARPS: Mapping[str, Callable[[Pixels, float, float], Pixels]] = {  # of all frames at once

@@ -9,8 +9,8 @@ from petl_bench.records import Clips
 from petl_bench.report.collect import Row
 from petl_bench.report.runs import Run
 
-# these change when a run is looked at, not what it learns
-_HARMLESS = {"recipe.test_batch_size", "recipe.validate_every"}
+# two change when a run is looked at, not what it learns; the third nothing, and what became of it is in `numerics`
+_HARMLESS = {"recipe.test_batch_size", "recipe.validate_every", "recipe.augment_on"}
 
 
 def recipe(run: Run) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def backbone(run: Run) -> dict[str, Any]:
 def numerics(run: Run) -> dict[str, Any]:
     """What may move an accuracy a little."""
     p = run.record.provenance
-    return {"precision": p.precision, "decoder": p.decoder} if p else {}
+    return {"precision": p.precision, "decoder": p.decoder, "augmented by": p.augment_on} if p else {}
 
 
 def machine(run: Run) -> dict[str, Any]:

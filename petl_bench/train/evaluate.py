@@ -66,8 +66,9 @@ def evaluate(
         stop()
         unreadable.update(batch.unreadable)
         if len(batch.labels):
-            B, V = batch.clips.shape[:2]
-            clips = batch.clips.to(device, non_blocking=True).flatten(0, 1)
+            clips, _ = batch.to_device(device)
+            B, V = clips.shape[:2]
+            clips = clips.flatten(0, 1)
             labels.append(batch.labels)
             with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
                 with prefix.lap():

@@ -66,6 +66,7 @@ class Lockstep:
             self.recipe.precision == "auto" and self.device.type == "cuda"
         )
         self.precision = torch.bfloat16 if bf16 else torch.float32
+        self.augment_on = self.recipe.augments_on(self.device.type)
         self._loader_options = {
             "config": data.config,
             "size": backbone.image_size,
@@ -73,6 +74,7 @@ class Lockstep:
             "workers": workers,
             "decoder": decoder,
             "pin_memory": self.device.type == "cuda",
+            "augment_on": self.augment_on,
         }
         self.workers = workers
         self.loader = self._loader(data.train, self.recipe.batch_size, train=True)
@@ -89,7 +91,7 @@ class Lockstep:
             self.trainees.append(trainee)
         self.all = list(self.trainees)
         self._depths = self._depths_in_use()
-        self.prefix = Clock(self.device)
+        self.prefix, self.augment = Clock(self.device), Clock(self.device)
         self._waits: list[tuple[float, float]] = []  # of each batch: seconds waited for it, seconds it took
 
     def _loader(
@@ -164,8 +166,9 @@ class Lockstep:
                 t.step += 1
             self._waits.pop()
             return
-        labels = batch.labels.to(self.device, non_blocking=True)
-        frozen = self._frozen(batch.clips.to(self.device, non_blocking=True))
+        with self.augment.lap():
+            clips, labels = batch.to_device(self.device)
+        frozen = self._frozen(clips)
         for t in active:
             with self.failing_alone(t):
                 t.train_step(frozen, labels, self.precision)
@@ -189,6 +192,7 @@ class Lockstep:
         rows = len(flat) // per_step  # a prefix that an error cut short is no row
         laps = np.array(flat[: rows * per_step]).reshape(rows, per_step).cumsum(1)
         waits = np.array(self._waits[:rows]).reshape(-1, 2)
+        augmented = np.array(self.augment.read()[:rows])
         self._waits = []
         for t in list(self.trainees):
             n = len(t._losses)
@@ -197,7 +201,8 @@ class Lockstep:
             used = 0 if "vit" in t.model.owned else 1 + self._depths.index(t.model.first_block)
             prefix = laps[-n:, used]
             t.spent.prefix += float(prefix.sum())
-            t.spent.data += float(waits[-n:, 0].sum())
+            t.spent.augment += float(augmented[-n:].sum())
+            t.spent.data += float(waits[-n:, 0].sum() + augmented[-n:].sum())
             t.spent.decode += float(waits[-n:, 1].sum())
             with self.failing_alone(t):
                 t.read(self.steps_per_epoch, 1000 * float(prefix.mean()), line)
@@ -222,9 +227,9 @@ class Lockstep:
         for t in self.trainees:
             if t.step == step and not t.spent.peak_memory_mb and len(batch.labels):
                 with self.failing_alone(t):
-                    t.spent.peak_memory_mb = step_memory(
-                        t.model, batch.clips, batch.labels, t.objective.loss, self.precision
-                    )
+                    clips, labels = batch.to_device(self.device)
+                    measured = step_memory(t.model, clips, labels, t.objective.loss, self.precision)
+                    t.spent.peak_memory_mb = measured
 
     def _save(self, step: int) -> None:
         for t in self.trainees:

@@ -39,6 +39,7 @@ class Scribe:
             "threads": torch.get_num_threads(),
             "precision": str(lockstep.precision).removeprefix("torch."),
             "decoder": decoder_version(decoder),
+            "augment_on": lockstep.augment_on,
             "backbone_sha256": self.backbone.weights_sha256(),
             "data_sha256": self.data.sha256,
             "companions": [t.label for t in lockstep.all],
@@ -125,6 +126,7 @@ class Scribe:
         static = self.static[t.label]
         views = dataset.views.temporal * dataset.views.spatial
         compute, workers = spent.own + spent.prefix, self.lockstep.workers
+        alone = max(compute + spent.augment, spent.decode / workers) if workers else compute + spent.data
         step_ms = float(torch.tensor(spent.steps_ms).median()) if spent.steps_ms else 0.0
         return Cost(
             trainable_params=static.trainable_params,
@@ -138,7 +140,7 @@ class Scribe:
             compute_seconds=round(compute, 3),
             prefix_seconds=round(spent.prefix, 3),
             data_seconds=round(spent.data, 3),
-            alone_seconds=round(max(compute, spent.decode / workers) if workers else compute + spent.data, 3),
+            alone_seconds=round(alone, 3),
             step_ms=round(step_ms, 3),
             train_clips_per_second=round(1000 * t.config.recipe.batch_size / step_ms, 2) if step_ms else 0.0,
             test_clips_per_second=round(len(scored.labels) / scored.seconds, 2),

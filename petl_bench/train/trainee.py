@@ -60,7 +60,8 @@ class Spent:
 
     own: float = 0.0  # the method's own compute
     prefix: float = 0.0  # the frozen prefix that it used
-    data: float = 0.0  # waiting for batches
+    data: float = 0.0  # waiting for batches, and the next
+    augment: float = 0.0  # taking them to the device, and augmenting them there
     decode: float = 0.0  # what the batches took those who made them
     steps_ms: list[float] = field(default_factory=list)  # the last ones, prefix included
     peak_memory_mb: float = 0.0
