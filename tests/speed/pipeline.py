@@ -38,6 +38,7 @@ from petl_bench.data.sources import list_clips
 from petl_bench.dataset_config import DatasetConfig
 from petl_bench.suite import load_dataset
 
+ON: tuple[AugmentOn, ...] = ("workers", "device")
 PROTOCOL = {"ssv2-vp9": "ssv2", "ssv2-h264": "ssv2", "kinetics-h264": "k400"}
 
 
@@ -57,23 +58,33 @@ def data_set(folder: Path, kind: made_clips.Kind, scenes: int) -> DatasetConfig:
     return validated(DatasetConfig, {**own, **protocol, "root": str(folder)}, kind.name)
 
 
-def own_loader(
-    clips: tuple[Clip, ...],
-    config: DatasetConfig,
-    size: int,
-    train: bool,
-    on: AugmentOn,
-    cache: PreparedCache | None,
-) -> Loader:
-    manifest = Manifest("train", clips)
-    options: dict[str, Any] = {
-        "size": size,
-        "batch_size": len(clips),
-        "seed": 0,
-        "train": train,
-        "workers": 0,
-    }
-    return Loader(manifest, config, augment_on=on, prepared=cache, **options)
+class OwnReader:
+    """Reads a split as one batch after the other."""
+
+    def __init__(
+        self,
+        clips: tuple[Clip, ...],
+        config: DatasetConfig,
+        size: int,
+        train: bool,
+        cache: PreparedCache | None,
+        on: AugmentOn,
+    ) -> None:
+        options: dict[str, Any] = {
+            "size": size,
+            "batch_size": len(clips),
+            "seed": 0,
+            "train": train,
+            "workers": 0,
+        }
+        self.loader = Loader(Manifest("train", clips), config, augment_on=on, prepared=cache, **options)
+        self.epoch = 0
+        self.batch: Batch | None = None
+
+    def __call__(self) -> int:
+        self.batch = next(self.loader.epoch(self.epoch))
+        self.epoch += 1
+        return len(self.batch.labels)
 
 
 def per_clip(work: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
@@ -104,21 +115,14 @@ def measure(folder: Path, kind: made_clips.Kind, args: argparse.Namespace) -> li
         files = [(clip.path, clip.label) for clip in clips]
         stride = config.sampling.stride if config.sampling.mode == "dense" else None
         plain = PlainReader(files, args.size, stride, 0 if train else max(config.views.temporal, 1))
-        batches: dict[str, Batch] = {}
-        work: dict[str, Callable[[], int]] = {"plain": lambda: len([plain[i] for i in range(len(plain))])}  # noqa: B023
-        for source, held in (("files", None), ("prepared", cache)):
-            for on in ("workers", "device"):
-                loader = own_loader(clips, config, args.size, train, on, held)  # type: ignore[arg-type]
-
-                def read(loader: Loader = loader, name: str = f"{source}, {on}") -> int:
-                    batches[name] = next(loader.epoch(args.epoch))
-                    args.epoch += train
-                    return len(batches[name].labels)
-
-                work[f"{source}, {on}"] = read
-        args.epoch = 0
-        ms = per_clip(work, args.rounds)
-        batch = batches["files, device"]
+        own = {
+            f"{source}, {on}": OwnReader(clips, config, args.size, train, held, on)
+            for source, held in (("files", None), ("prepared", cache))
+            for on in ON
+        }
+        ms = per_clip({"plain": plain.read_all, **own}, args.rounds)
+        batch = own["files, device"].batch
+        assert batch is not None
         seconds = []
         for _ in range(args.rounds):
             begin = synchronised(args.device)

@@ -46,6 +46,12 @@ class PlainReader(Dataset[tuple[Tensor, int]]):
     def __len__(self) -> int:
         return len(self.files)
 
+    def read_all(self) -> int:
+        """Read every clip once; how many there were."""
+        for index in range(len(self)):
+            self[index]
+        return len(self)
+
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """(views, 3, T, S, S) normalised float32, and the label."""
         path, label = self.files[index]
