@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import marshal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from petl_bench.records import Clips
 from petl_bench.report.collect import Row
 from petl_bench.report.runs import Run
 
+Reader = Callable[[Run], Mapping[str, Any]]
+
 # these change when a run is looked at, not what it learns
 _HARMLESS = {"recipe.test_batch_size", "recipe.validate_every"}
+
+
+def known(run: Run, read: Reader) -> Mapping[str, Any]:
+    """`read(run)`, worked out once for each run; runs of which it is the same hold the same object."""
+    found = run.facts.get(read)
+    if found is None:
+        value = read(run)
+        # as bytes, since 1, 1.0 and True are equal but written differently; version 0: from the values alone
+        found = run.facts[read] = run.pool.setdefault(marshal.dumps(value, 0), value)
+    return found
 
 
 def recipe(run: Run) -> dict[str, Any]:
@@ -70,12 +83,14 @@ def conditions(rows: Sequence[Row]) -> list[tuple[str, str]]:
     # group -> item -> its values, in the order met; a group of one item has no name for it
     seen: dict[str, dict[str, dict[str, None]]] = {}
     companions: set[str] = set()
-    for run in (run for row in rows for run in row.runs):
-        for group, items in _facts(run).items():
+    runs = [run for row in rows for run in row.runs]
+    for facts in {id(facts): facts for facts in (known(run, _facts) for run in runs)}.values():
+        for group, items in facts.items():
             for item, value in items.items():
                 seen.setdefault(group, {}).setdefault(item, {})[text_of(value)] = None
+    for run in runs:
         if run.record.provenance:
-            companions |= {*run.record.provenance.companions}
+            companions.update(run.record.provenance.companions)
     out = [(group, _joined(items)) for group, items in seen.items()]
     return [*out, ("trained in lockstep", ", ".join(sorted(companions)))] if companions else out
 
