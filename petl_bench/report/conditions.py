@@ -20,7 +20,7 @@ def known(run: Run, read: Reader) -> Mapping[str, Any]:
     """`read(run)`, worked out once for each run; runs of which it is the same hold the same object."""
     found = run.facts.get(read)
     if found is None:
-        value = read(run)
+        value: Any = read(run)
         # as bytes, since 1, 1.0 and True are equal but written differently; version 0: from the values alone
         found = run.facts[read] = run.pool.setdefault(marshal.dumps(value, 0), value)
     return found

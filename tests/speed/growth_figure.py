@@ -21,7 +21,7 @@ def draw(result: dict[str, Any]) -> Figure:
     says = "A step's time is linear in frames and clips; a lockstep costs the sum of its members' own compute"
     how = (
         f"Dots: medians of {settings['rounds']} rounds on {machine['device']}, {settings['backbone']}, "
-        f"{settings['seconds']}. "
+        f"{settings['seconds']}{', a core shared with others' if machine['shared_with_other_work'] else ''}. "
         f"Lines: the expected law. Memory: {settings['memory']}."
     )
     title(figure, says, how)
@@ -48,7 +48,7 @@ def _series(
     axes.plot(x, law, color=color, lw=1.6, alpha=0.6, zorder=2)
     axes.plot(x, dots, "o", color=color, ms=6, zorder=3)
     if name:
-        place = {"xytext": (-6, 8), "va": "bottom"} if above else {"xytext": (0, -9), "va": "top"}
+        place = {"xytext": (-6, 8), "va": "bottom"} if above else {"xytext": (0, -24), "va": "top"}
         axes.annotate(
             name,
             (x[-1], dots[-1]),

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import av
@@ -84,13 +83,13 @@ def observe(name: str, items: int, work: Callable[[], Any]) -> Growth:
     """Call `work` once for each item, and see what grows."""
     every = max(1, items // SAMPLES)
     seen: list[tuple[int, int]] = []
-    times: list[float] = []
+    times = np.full(items, np.nan)  # written to now, so that this script's own notes do not grow
     work()
     before = 0
     for i in range(1, items + 1):
         begin = time.perf_counter()
         work()
-        times.append(1000 * (time.perf_counter() - begin))
+        times[i - 1] = 1000 * (time.perf_counter() - begin)
         if i % every == 0:
             seen.append((i, resident()))
         if i == max(every, items // 5):
@@ -98,7 +97,7 @@ def observe(name: str, items: int, work: Callable[[], Any]) -> Growth:
     x, y = np.array([s for s in seen if s[0] > items // 5], dtype=float).T
     slope, error = line(x, y)
     quarter = len(times) // 4
-    ends = median(times[:quarter]), median(times[-quarter:])
+    ends = float(np.median(times[:quarter])), float(np.median(times[-quarter:]))
     mib = 2.0**20
     growth = Growth(
         name, items, slope, error, seen[0][1] / mib, seen[-1][1] / mib, (before, handles()), *ends
