@@ -151,9 +151,9 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     for kind in ("png", "svg"):
         buffer = io.BytesIO()
         if kind == "png":
-            FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+            FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # type: ignore[no-untyped-call]
         else:
-            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+            FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})  # type: ignore[no-untyped-call]
         path = stem.with_name(f"{stem.name}.{kind}")
         write_atomic(path, buffer.getvalue())
         files.append(path)
