@@ -37,7 +37,8 @@ PAPER_METHODS = (
     "adapter",
     "st_adapter",
 )
-HARMLESS = ("test_batch_size", "validate_every", "augment_on")  # of a recipe: they change no weight
+# of a recipe: they change no weight, or how it is rounded
+HARMLESS = ("test_batch_size", "validate_every", "augment_on", "kernels", "compile", "checkpointing")
 
 
 @dataclass

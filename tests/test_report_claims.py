@@ -15,6 +15,7 @@ from rich.console import Console
 from petl_bench.errors import UserError
 from petl_bench.report import load_claims, render_report, write_claims
 from petl_bench.report.claim_needs import command
+from petl_bench.report.claim_text import missing_lines
 from petl_bench.report.claims import Claim, Claims
 from petl_bench.report.collect import compare
 from petl_bench.report.intervals import Interval
@@ -135,6 +136,34 @@ def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
     assert command(none) == f"{run} --dataset synth_motion"
     assert swept.missing == ("no finished run of st_adapter with other kernel",)
     assert command(swept) == f"{run}_ablations --dataset synth_motion"
+
+
+def test_claims_that_lack_seeds_share_a_line_and_a_command(tmp_path: Path) -> None:
+    than = {"full": 0, "prompt": 1}
+    one = judged(
+        tmp_path,
+        [run for method in ("st_adapter", *than) for run in runs(method, 80.0)],
+        *(claim(id=f"2{i}", than=method, above=0) for method, i in than.items()),
+        claim(id="many", than="full", above=0, runs=5),
+        claim(id="none", of="st_adapter", than="adapter", above=0),
+    )
+    run = "petl-bench run --suite demo --dataset synth_motion"
+    assert missing_lines(one) == [
+        "20, 21: 1 of the 3 seeds that are needed. To run: "
+        f"{run} --methods st_adapter,full,prompt --seeds 0,1,2",
+        f"many: 1 of the 5 seeds that are needed. To run: {run} --methods st_adapter,full --seeds 0,1,2,3,4",
+        "none: no finished run of adapter. To run: petl-bench run --suite embedded --dataset synth_motion",
+    ]
+
+
+def test_a_seed_that_was_dropped_is_named(tmp_path: Path) -> None:
+    (found,) = judged(
+        tmp_path,
+        [*runs("st_adapter", 80.0, 81.0), *runs("full", 70.0)],
+        claim(than="full", above=0),
+    )
+    (line,) = missing_lines([found])
+    assert "st_adapter - full: 1 pair of the 3 that are needed (no finished run of full, seed 1)" in line
 
 
 def test_a_claim_whose_subject_is_not_there_is_not_asked(tmp_path: Path) -> None:

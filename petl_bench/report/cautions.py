@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.conditions import (
+    Reader,
     backbone,
     clips_text,
     code,
     data,
     flat,
+    known,
     machine,
     numerics,
     recipe,
@@ -22,7 +24,6 @@ from petl_bench.report.conditions import (
 from petl_bench.report.runs import Run
 from petl_bench.report.sweeps import data_lines, main_rows
 
-Reader = Callable[[Run], Mapping[str, Any]]
 Seeds = dict[str, list[int]]  # label -> seeds
 
 
@@ -59,11 +60,15 @@ def cautions_of(comparison: Comparison) -> list[Caution]:
 
 def differences(rows: Sequence[Row], read: Reader) -> list[str]:
     """One line for each condition that has more than one value: `recipe.epochs: 30 in prompt; 8 in full`."""
-    values: dict[str, dict[str, Seeds]] = {}  # condition -> value -> who
-    for run in (run for row in rows for run in row.runs):
-        for condition, value in read(run).items():
-            who = values.setdefault(condition, {}).setdefault(text_of(value), {})
-            who.setdefault(run.record.label, []).append(run.record.seed)
+    runs = [run for row in rows for run in row.runs]
+    several = _several([known(run, read) for run in runs])
+    values: dict[str, dict[str, Seeds]] = {name: {} for name in several}  # condition -> value -> who
+    for run in runs if several else ():
+        said = known(run, read)
+        for condition in several:
+            if condition in said:
+                who = values[condition].setdefault(text_of(said[condition]), {})
+                who.setdefault(run.record.label, []).append(run.record.seed)
     sizes = {row.label: row.n for row in rows}
     lines = []
     for condition, by_value in values.items():
@@ -73,6 +78,15 @@ def differences(rows: Sequence[Row], read: Reader) -> list[str]:
         if len(by_value) > 1:
             lines.append(f"{condition}: {_values(by_value, sizes)}")
     return lines
+
+
+def _several(facts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The conditions that are not the same in all, in the order met."""
+    unlike = list({id(mapping): mapping for mapping in facts}.values())
+    texts: dict[str, set[str | None]] = {}
+    for name in dict.fromkeys(name for mapping in unlike for name in mapping):
+        texts[name] = {text_of(m[name]) if name in m else None for m in unlike}
+    return [name for name, values in texts.items() if len(values) > 1]
 
 
 def _all(rows: Sequence[Row], *readers: Reader) -> list[str]:

@@ -1,8 +1,9 @@
-"""The command that would make the runs that a claim lacks."""
+"""The command that would make the runs that claims lack."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from petl_bench.config import config_names, load_named
@@ -13,8 +14,35 @@ from petl_bench.suite import Request, find_suite
 from petl_bench.suite_config import Suite
 
 
+@dataclass(frozen=True)
+class Command:
+    """`petl-bench run ...`; without methods, those of its suite."""
+
+    place: str  # suite and data sets
+    methods: tuple[str, ...] = ()
+    rest: str = ""
+
+    def __str__(self) -> str:
+        methods = f" --methods {','.join(self.methods)}" if self.methods else ""
+        return f"petl-bench run {self.place}{methods}{self.rest}"
+
+    @property
+    def key(self) -> tuple[str, str, bool]:
+        """Commands of one key can be one command."""
+        return self.place, self.rest, bool(self.methods)
+
+    def with_methods_of(self, other: Command) -> Command:
+        return replace(self, methods=tuple(dict.fromkeys(self.methods + other.methods)))
+
+
 def command(judged: Judged) -> str | None:
-    """`petl-bench run ...`, or None where no command is known to help.
+    """The text of `needed`."""
+    found = needed(judged)
+    return str(found) if found else None
+
+
+def needed(judged: Judged) -> Command | None:
+    """What makes the runs that a claim lacks, or None where no command is known to help.
 
     Rows that are not there come from a suite that has them, the suite itself before others; seeds that are not there
     from the suite itself.
@@ -23,7 +51,7 @@ def command(judged: Judged) -> str | None:
     if judged.elsewhere:
         own = _suite(judged.suite).datasets if judged.suite in config_names("suites") else []
         there = next((d for d in judged.elsewhere if d in own), None)
-        return f"petl-bench run --suite {judged.suite} --dataset {there}" if there else None
+        return _command(judged.suite, [there]) if there else None
     if judged.absent:
         return next(_runs_of(judged, datasets), None)
     lacking = [c for c in judged.contrasts if len(c.numbers.values) < judged.claim.runs]
@@ -32,13 +60,13 @@ def command(judged: Judged) -> str | None:
     suffix = f"{VARIANT}{judged.backbone}"
     labels = dict.fromkeys(label.removesuffix(suffix) for c in lacking for label in c.labels)
     place = f"--suite {judged.suite} " if judged.suite in config_names("suites") else ""
-    text = f"petl-bench run {place}--dataset {','.join(datasets)} --methods {','.join(labels)}"
+    rest = f" --seeds {','.join(map(str, range(judged.claim.runs)))}"
     if any("not measured" in line for c in lacking for line in c.numbers.dropped):
-        return f"{text} --overwrite"
-    return f"{text} --seeds {','.join(map(str, range(judged.claim.runs)))}"
+        rest = " --overwrite"
+    return Command(f"{place}--dataset {','.join(datasets)}", tuple(labels), rest)
 
 
-def _runs_of(judged: Judged, datasets: list[str]) -> Iterator[str]:
+def _runs_of(judged: Judged, datasets: list[str]) -> Iterator[Command]:
     """Commands that make the claim's rows: of suites on these data sets, then of suites on this backbone."""
     wanted = (judged.claim.subject, *judged.claim.than)
     names = sorted(config_names("suites"), key=lambda name: (name != judged.suite, name))
@@ -46,14 +74,15 @@ def _runs_of(judged: Judged, datasets: list[str]) -> Iterator[str]:
     for name in able:
         if set(datasets) <= set(_suite(name).datasets):
             other = judged.backbone not in _backbones(name, datasets[0])
-            yield _command(name, datasets) + (f" --backbone {judged.backbone}" if other else "")
+            rest = f" --backbone {judged.backbone}" if other else ""
+            yield replace(_command(name, datasets), rest=rest)
     for name in able:
         if judged.backbone in _backbones(name, _suite(name).datasets[0]):
             yield _command(name, datasets)
 
 
-def _command(suite: str, datasets: list[str]) -> str:
-    return f"petl-bench run --suite {suite} --dataset {','.join(datasets)}"
+def _command(suite: str, datasets: list[str]) -> Command:
+    return Command(f"--suite {suite} --dataset {','.join(datasets)}")
 
 
 @lru_cache

@@ -12,10 +12,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from petl_bench.report.claim_needs import command
+from petl_bench.report.claim_needs import Command, command, needed
 from petl_bench.report.claims import Claim
 from petl_bench.report.intervals import Interval
-from petl_bench.report.judge import NO_RUN, Contrast, Judged
+from petl_bench.report.judge import NO_RUN, Contrast, Judged, too_few
 from petl_bench.report.measure import digits
 from petl_bench.report.table import csv_text, markdown_table
 
@@ -96,20 +96,36 @@ class ClaimsTable:
 
 
 def missing_lines(judged: Sequence[Judged]) -> list[str]:
-    """What is missing, a line for each command that would make it."""
-    by_command: dict[str | None, list[Judged]] = {}
+    """What is missing, a line for each command that would make it; those that differ in methods alone are one."""
+    groups: dict[tuple[str, str, bool] | None, list[Judged]] = {}
+    commands: dict[tuple[str, str, bool] | None, Command] = {}
     for j in judged:
         if j.verdict == NOT_ENOUGH:
-            by_command.setdefault(command(j), []).append(j)
+            run = needed(j)
+            key = run.key if run else None
+            groups.setdefault(key, []).append(j)
+            if run:
+                commands[key] = commands[key].with_methods_of(run) if key in commands else run
     lines = []
-    for run, group in by_command.items():
-        texts = dict.fromkeys(text for j in group for text in j.missing)
+    for key, group in groups.items():
+        texts = dict.fromkeys(text for j in group for text in _reasons(j))
         rows = [text.removeprefix(NO_RUN) for text in texts if text.startswith(NO_RUN)]
         said = [f"{NO_RUN}{', '.join(rows)}"] if rows else []
         said += [text for text in texts if not text.startswith(NO_RUN)]
         line = f"{', '.join(j.claim.id for j in group)}: {'; '.join(said)}"
-        lines.append(f"{line}. To run: {run}" if run else line)
+        lines.append(f"{line}. To run: {commands[key]}" if key in commands else line)
     return lines
+
+
+def _reasons(judged: Judged) -> list[str]:
+    """What a claim lacks. Which comparison has too few seeds is no matter where all that it has were counted: the
+    same is true of others then, and `claims.csv` has each."""
+    short = {
+        too_few(judged.claim, c): f"{len(c.numbers.values)} of the {judged.claim.runs} seeds that are needed"
+        for c in judged.contrasts
+        if not c.numbers.dropped
+    }
+    return [short.get(text, text) for text in judged.missing]
 
 
 def claims_markdown(judged: Sequence[Judged], with_suite: bool = False) -> str:

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import marshal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from petl_bench.records import Clips
 from petl_bench.report.collect import Row
 from petl_bench.report.runs import Run
 
-# two change when a run is looked at, not what it learns; the third nothing, and what became of it is in `numerics`
-_HARMLESS = {"recipe.test_batch_size", "recipe.validate_every", "recipe.augment_on"}
+Reader = Callable[[Run], Mapping[str, Any]]
+
+# these change when a run is looked at, or how it is computed, not what it learns; what may move an accuracy a little
+# is in `numerics`
+_HARMLESS = {
+    f"recipe.{field}"
+    for field in ("test_batch_size", "validate_every", "augment_on", "kernels", "compile", "checkpointing")
+}
+
+
+def known(run: Run, read: Reader) -> Mapping[str, Any]:
+    """`read(run)`, worked out once for each run; runs of which it is the same hold the same object."""
+    found = run.facts.get(read)
+    if found is None:
+        value: Any = read(run)
+        # as bytes, since 1, 1.0 and True are equal but written differently; version 0: from the values alone
+        found = run.facts[read] = run.pool.setdefault(marshal.dumps(value, 0), value)
+    return found
 
 
 def recipe(run: Run) -> dict[str, Any]:
@@ -52,7 +69,11 @@ def machine(run: Run) -> dict[str, Any]:
     if p is None:
         return {}
     memory = run.cost.peak_memory_source
-    return {"device": p.device, "threads": p.threads, "platform": p.platform, "memory measured by": memory}
+    how = {"device": p.device, "threads": p.threads, "platform": p.platform, "memory measured by": memory}
+    recipe = run.setting("recipe") or {}
+    fast = [name for name in ("compile", "checkpointing") if recipe.get(name)]
+    fast += ["plain kernels"] if recipe.get("kernels") == "plain" else []
+    return how | ({"computed with": ", ".join(fast)} if fast else {})
 
 
 def code(run: Run) -> dict[str, Any]:
@@ -70,12 +91,14 @@ def conditions(rows: Sequence[Row]) -> list[tuple[str, str]]:
     # group -> item -> its values, in the order met; a group of one item has no name for it
     seen: dict[str, dict[str, dict[str, None]]] = {}
     companions: set[str] = set()
-    for run in (run for row in rows for run in row.runs):
-        for group, items in _facts(run).items():
+    runs = [run for row in rows for run in row.runs]
+    for facts in {id(facts): facts for facts in (known(run, _facts) for run in runs)}.values():
+        for group, items in facts.items():
             for item, value in items.items():
                 seen.setdefault(group, {}).setdefault(item, {})[text_of(value)] = None
+    for run in runs:
         if run.record.provenance:
-            companions |= {*run.record.provenance.companions}
+            companions.update(run.record.provenance.companions)
     out = [(group, _joined(items)) for group, items in seen.items()]
     return [*out, ("trained in lockstep", ", ".join(sorted(companions)))] if companions else out
 

@@ -193,7 +193,7 @@ def _verdict(
     contrasts.sort(key=lambda c: _weakness(claim, c))
     strict = [decide(claim, p.interval(), p.interval(corrected)) for _, p, _ in numbers]
     lacking = [c for c in contrasts if c.verdict == "not enough runs"]
-    lines = [*missing, *(_too_few(claim, c) for c in lacking)]
+    lines = [*missing, *(too_few(claim, c) for c in lacking)]
     verdict: Verdict = "undecided"
     if "not supported" in strict:
         verdict = "not supported"
@@ -206,7 +206,8 @@ def _verdict(
     )
 
 
-def _too_few(claim: Claim, contrast: Contrast) -> str:
+def too_few(claim: Claim, contrast: Contrast) -> str:
+    """What a comparison without enough pairs lacks."""
     n = len(contrast.numbers.values)
     what = "pair" if len(contrast.labels) > 1 else "run"
     text = f"{contrast.name}: {n} {what}{'' if n == 1 else 's'} of the {claim.runs} that are needed"

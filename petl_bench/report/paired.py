@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from petl_bench.report.collect import Row
-from petl_bench.report.conditions import backbone, data, recipe, share, text_of
+from petl_bench.report.conditions import Reader, backbone, data, known, recipe, share, text_of
 from petl_bench.report.intervals import Interval, interval
 from petl_bench.report.runs import Run
 
 Value = Callable[[Run], float | None]
-Conditions = Callable[[Run], Mapping[str, Any]]
-ALIKE: tuple[Conditions, ...] = (backbone, share, data, recipe)  # what the two runs of a pair must share
+ALIKE: tuple[Reader, ...] = (backbone, share, data, recipe)  # what the two runs of a pair must share
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def paired(
     b: Row,
     value: Value,
     combine: Callable[[float, float], float] = lambda x, y: x - y,
-    alike: tuple[Conditions, ...] = ALIKE,
+    alike: tuple[Reader, ...] = ALIKE,
 ) -> Paired:
     """`combine(value(a), value(b))` for every seed of both rows.
 
@@ -69,10 +67,12 @@ def single(row: Row, value: Value) -> Paired:
     return Paired({seed: v for seed, v in values.items() if v is not None}, dropped)
 
 
-def _unlike(a: Run, b: Run, alike: tuple[Conditions, ...]) -> str | None:
+def _unlike(a: Run, b: Run, alike: tuple[Reader, ...]) -> str | None:
     """The first condition in which two runs differ, with both values."""
     for read in alike:
-        left, right = read(a), read(b)
+        left, right = known(a, read), known(b, read)
+        if left is right:
+            continue
         for name in {**left, **right}:
             if left.get(name) != right.get(name):
                 both = (text_of(side.get(name, "not recorded")) for side in (left, right))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ class Run:
     record: RunRecord
     folder: RunFolder
     where: str  # relative to the results folder, so that reports hold no machine's paths
+    # what `conditions.known` has worked out of it, and where runs of which it is the same share it
+    facts: dict[Any, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
+    pool: dict[bytes, Mapping[str, Any]] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def metrics(self) -> Metrics:
@@ -74,6 +78,7 @@ def read_runs(results: Path, suite: str) -> list[Run]:
             that hold the same run.
     """
     runs: dict[tuple[str, str, int], Run] = {}
+    pool: dict[bytes, Mapping[str, Any]] = {}
     for folder in find_runs(results, suite):
         record = folder.read_record()
         if record is None:  # removed since it was listed
@@ -85,7 +90,7 @@ def read_runs(results: Path, suite: str) -> list[Run]:
                 raise UserError(
                     f"{folder.record_file}: field 'metrics.top1': {record.metrics.top1} is no number."
                 )
-        run = Run(record, folder, folder.path.relative_to(results).as_posix())
+        run = Run(record, folder, "/".join(folder.path.parts[-4:]), pool=pool)
         key = (record.dataset, record.label, record.seed)
         if key in runs:
             raise UserError(
