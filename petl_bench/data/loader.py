@@ -20,8 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from petl_bench.data.augment import spatial_views, train_view
 from petl_bench.data.children import become_child, children_deaf_to_interrupts, one_thread
-from petl_bench.data.decode import DecodeError, decoder_name, open_video, silence_decoders
+from petl_bench.data.decode import DecodeError, decoder_name, silence_decoders
 from petl_bench.data.manifest import Manifest
+from petl_bench.data.prepared import PreparedCache, open_clip
 from petl_bench.data.sampling import train_indices, view_indices
 from petl_bench.dataset_config import DatasetConfig
 
@@ -67,7 +68,9 @@ class ClipReader(Dataset[Batch]):
         train: bool,
         decoder: str,
         time_order: TimeOrder,
+        prepared: PreparedCache | None = None,
     ) -> None:
+        self.prepared = prepared
         self.clips, self.config, self.size, self.seed = manifest.clips, config, size, seed
         self.train, self.decoder, self.time_order = train, decoder, time_order
         views = () if train else (config.views.temporal * config.views.spatial,)
@@ -94,7 +97,7 @@ class ClipReader(Dataset[Batch]):
         rng = generator(CLIP, self.seed, epoch, index)
         sampling, views = self.config.sampling, self.config.views
         clip = self.clips[index]
-        with open_video(clip.path, self.decoder) as video:
+        with open_clip(clip, self.decoder, self.prepared) as video:
             first, end = 0, video.frame_count
             if clip.start is not None and clip.stop is not None:
                 first, end = video.frame_range(clip.start, clip.stop)
@@ -148,6 +151,7 @@ class Loader:
         decoder: "auto", "decord", "pyav" or "torchcodec".
         time_order: of the frames of each clip; "shuffled" draws an order for each clip and view.
         pin_memory: hand out batches in page-locked memory.
+        prepared: frames that are used instead of the videos where it holds a clip.
     """
 
     def __init__(
@@ -163,9 +167,12 @@ class Loader:
         decoder: str = "auto",
         time_order: TimeOrder = "kept",
         pin_memory: bool = False,
+        prepared: PreparedCache | None = None,
     ) -> None:
         self.manifest, self.batch_size, self.seed, self.train = manifest, batch_size, seed, train
-        self._reader = ClipReader(manifest, config, size, seed, train, decoder_name(decoder), time_order)
+        self._reader = ClipReader(
+            manifest, config, size, seed, train, decoder_name(decoder), time_order, prepared
+        )
         self._plan = _Plan()
         self._pin_memory = pin_memory
         self._workers: DataLoader[Batch] | None = self._start(workers) if workers else None
