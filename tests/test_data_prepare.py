@@ -24,17 +24,24 @@ from publishers import config
 from typer.testing import CliRunner
 from video_files import all_frames, barred_frames, numbered_frames, read_number, write_file
 
+from petl_bench.backbone import load_backbone
 from petl_bench.cli import app
+from petl_bench.config import RunConfig
 from petl_bench.data import Clip, Loader, dataset_state, open_data
-from petl_bench.data.decode import DecodeError, open_video
+from petl_bench.data.decode import DecodeError, decoder_version, open_video
 from petl_bench.data.frame_coding import FrameFormat, decode_frame, encode_frame, shrunk
 from petl_bench.data.prepare import Made, Prepared, Wanted, prepare_clip, prepare_clips
 from petl_bench.data.prepared import cache_folder, open_clip, open_prepared, read_card
-from petl_bench.data.shards import ShardError
+from petl_bench.data.shards import ShardError, ShardWriter
 from petl_bench.data.skips import Checked, Skip, SkipList, write_skips
 from petl_bench.data.sources import list_clips
 from petl_bench.dataset_config import DatasetConfig, Sampling, Views
 from petl_bench.errors import UserError
+from petl_bench.report.conditions import numerics
+from petl_bench.report.runs import Run
+from petl_bench.results import RunFolder
+from petl_bench.train.lockstep import Lockstep
+from petl_bench.train.run import Interrupted, Options, run_all
 
 FILES = ("train/a/1", "train/a/2", "train/b/1", "train/b/2", "test/a/1", "test/b/1")
 AS_USUAL = Wanted()
@@ -63,7 +70,8 @@ def _prepare(root: Path, wanted: Wanted = AS_USUAL, out: Path | None = None, **o
 
 
 def _psnr(a: Any, b: Any) -> float:
-    return float(10 * np.log10(255**2 / np.mean((np.float64(a) - np.float64(b)) ** 2)))
+    error = np.mean((np.float64(a) - np.float64(b)) ** 2)
+    return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
 def interrupted(clip: Clip, folder: Path, how: FrameFormat, log: str, at: str, do: str) -> Made:
@@ -305,9 +313,7 @@ def test_clips_that_break_hang_and_crash(folder: Path, tmp_path_factory: pytest.
 
 
 def test_what_a_failed_clip_wrote_is_taken_back(folder: Path) -> None:
-    """A video whose frames change their size midway... is told by its frames; here it ends too soon."""
-    from petl_bench.data.shards import ShardWriter
-
+    """One that ends too soon, that goes on too long, whose frames change their size midway."""
     writer, frames = ShardWriter(folder), numbered_frames(6)
     how, times = FrameFormat(kind="raw", quality=None), np.arange(6.0)
     first = writer.write(frames, times, how)
@@ -319,6 +325,7 @@ def test_what_a_failed_clip_wrote_is_taken_back(folder: Path) -> None:
         with pytest.raises(ValueError, match=message):
             writer.write(bad, times, how)
     second = writer.write(frames[::-1], times, how)
+    writer.close()
     assert second.shard == first.shard and second.stored == first.stored
     assert (folder / first.shard).stat().st_size == 2 * first.stored == 2 * (frames.nbytes + first.length)
 
@@ -421,7 +428,8 @@ def test_a_disk_that_is_really_full(folder: Path, monkeypatch: pytest.MonkeyPatc
 
     settings = _config(folder)
     (clip, *_) = list_clips(settings).train.clips
-    monkeypatch.setattr(module, "_writers", {})
+    writers: dict[Path, ShardWriter] = {}
+    monkeypatch.setattr(module, "_writers", writers)
     former, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, former[1]))
@@ -430,6 +438,8 @@ def test_a_disk_that_is_really_full(folder: Path, monkeypatch: pytest.MonkeyPatc
         resource.setrlimit(resource.RLIMIT_FSIZE, former)
         signal.signal(signal.SIGXFSZ, handler)
     assert made.full == os.strerror(errno.EFBIG) and made.placed is None
+    writers[folder].close()
+    assert [shard.stat().st_size for shard in folder.glob("shard-*")] == [0]  # nothing half-written
 
 
 def test_the_skip_list_is_obeyed(folder: Path) -> None:
@@ -615,6 +625,69 @@ def test_another_format_needs_again(folder: Path) -> None:
     assert {p.name for p in new.folder.iterdir()} == left | {
         ".lock", "clips.jsonl", "failed.csv", "prepared.json", new.card.index
     }  # fmt: skip
+
+
+# -- training ----------------------------------------------------------------------------------------
+
+
+def _lockstep(settings: RunConfig, out: Path, **options: Any) -> Lockstep:
+    data = open_data(settings.dataset, settings.recipe.validation)
+    return Lockstep([settings], out, data, load_backbone(settings.backbone), **options)
+
+
+def _stop_after(looks: int) -> Any:
+    left = iter(range(looks))
+
+    def stop() -> None:
+        if next(left, None) is None:
+            raise Interrupted
+
+    return stop
+
+
+def test_the_record_tells_and_a_resumed_run_notices(
+    tmp_path: Path, data_folder: Path, small_runs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PETL_BENCH_DATA", str(tmp_path / "data"))
+    (settings,) = small_runs("linear_probe", changes=("recipe.epochs=1",))
+    (off,) = small_runs("linear_probe", changes=("recipe.epochs=1", "dataset.prepared=off"))
+    name, out = settings.dataset.name, tmp_path / "out"
+    with pytest.raises(Interrupted):  # it begins without prepared frames
+        _lockstep(settings, out, stop=_stop_after(3)).train()
+    root = tmp_path / "data" / name
+    place = root / "prepared" / name
+    listed = list_clips(settings.dataset)
+    options: dict[str, Any] = {"jobs": 1, "timeout": 60, "decoder": "pyav"}
+    part = type(listed)(listed.class_names, type(listed.train)(listed.train.clips[:40]), listed.test)
+    prepare_clips(settings.dataset, part, root, place, AS_USUAL, **options)
+    message = r"the prepared frames .*dataset\.prepared=off.* changed since"
+    with pytest.raises(UserError, match=message):
+        _lockstep(settings, out)
+    _lockstep(off, out)  # goes on as it was begun
+    (plain,) = run_all([off], Options(out, workers=0))
+    assert plain.status == "done" and plain.provenance and plain.provenance.prepared is None
+
+    with pytest.raises(Interrupted):  # one that begins with them
+        _lockstep(settings, tmp_path / "with", stop=_stop_after(3)).train()
+    for now_ in (off, settings):
+        if now_ is settings:  # and then there are more
+            prepare_clips(settings.dataset, listed, root, place, AS_USUAL, **options)
+        with pytest.raises(UserError, match=message):
+            _lockstep(now_, tmp_path / "with")
+    (record,) = run_all([settings], Options(tmp_path / "all", workers=0))
+    assert record.provenance and record.provenance.prepared and record.metrics
+    prepared = record.provenance.prepared
+    assert prepared.format == "jpeg quality 90" and prepared.clips == {
+        "train": 48,
+        "validation": 16,
+        "test": 32,
+    }
+    assert prepared.decoders == [decoder_version("pyav")] and len(prepared.sha256) == 64
+    assert run_all([off], Options(tmp_path / "all", workers=0))[0] == record  # done is done
+    os.utime(listed.test.clips[0].path, (1, 1))
+    cache = open_prepared(open_data(settings.dataset, 0.25))
+    assert cache is not None and cache.sha256 != prepared.sha256
+    assert "prepared as jpeg quality 90" in numerics(Run(record, RunFolder(out), ""))["decoder"]
 
 
 # -- the command -------------------------------------------------------------------------------------
