@@ -39,7 +39,7 @@ class Scribe:
             "threads": torch.get_num_threads(),
             "precision": str(lockstep.precision).removeprefix("torch."),
             "decoder": decoder_version(decoder),
-            "prepared": lockstep.prepared and lockstep.prepared.provenance(self.data),
+            "prepared": lockstep.prepared.provenance(self.data) if lockstep.prepared else None,
             "backbone_sha256": self.backbone.weights_sha256(),
             "data_sha256": self.data.sha256,
             "companions": [t.label for t in lockstep.all],
