@@ -278,8 +278,8 @@ def file_state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def coverage(config: DatasetConfig) -> str:
-    """The state of a data set's cache in a few words, "" where it has none."""
+def coverage(config: DatasetConfig, clips: int | None) -> str:
+    """The state of a data set's cache in a few words, "" where it has none. clips: that the data set lists."""
     try:
         folder = cache_folder(config)
         card = read_card(folder) if folder else None
@@ -288,7 +288,7 @@ def coverage(config: DatasetConfig) -> str:
     if card is None:
         return ""
     partly = "" if card.complete else "partly "
-    return f"{partly}prepared {card.date[:10]}, {card.clips:,} of {card.listed:,} clips ({card.format.text})"
+    return f"{partly}prepared {card.date[:10]}, {card.clips:,} of {clips or card.listed:,} clips ({card.format.text})"
 
 
 def unique(clips: Iterable[Clip]) -> list[Clip]:

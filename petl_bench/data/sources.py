@@ -99,7 +99,7 @@ def dataset_state(config: DatasetConfig) -> DatasetState:
     """What `open_data` would find, without rendering anything: "ready" (with what is missing, skipped or prepared),
     "will be rendered on first use (~N MB)", "not found: <where it looked>" or "not usable: <why>"."""
     found = _state(config)
-    frames = coverage(config)
+    frames = coverage(config, found.clips)
     return found._replace(state=f"{found.state}, {frames}") if frames else found
 
 
