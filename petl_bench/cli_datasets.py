@@ -8,13 +8,17 @@ from typing import Annotated
 
 import typer
 
+from petl_bench.cli_prepare import prepare
 from petl_bench.errors import UserError, unknown_name
 
 app = typer.Typer(
-    help="List data sets; check that their clips decode; add own ones.",
+    help="List data sets; check that their clips decode; prepare their frames; add own ones.",
     add_completion=False,
     rich_markup_mode="rich",
 )
+
+
+app.command()(prepare)
 
 
 @app.callback(invoke_without_command=True)
@@ -50,7 +54,8 @@ def check(
     from petl_bench.config import parse_set
     from petl_bench.data.check import check_clips
     from petl_bench.data.rendered import cores
-    from petl_bench.data.sources import data_root, list_clips
+    from petl_bench.data.sources import list_clips
+    from petl_bench.dataset_config import data_root
     from petl_bench.display import make_display
     from petl_bench.suite import load_dataset
 

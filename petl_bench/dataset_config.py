@@ -13,6 +13,11 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from petl_bench.randaugment_policy import parse_policy
 from petl_bench.records import Frozen
 
+
+def _off(value: Any) -> Any:
+    return "off" if value is False else value  # as YAML 1.1 reads the word
+
+
 FolderName = Annotated[str, Field(pattern=r"^[\w.@+~=-]+$")]  # names and labels become folders
 
 
@@ -224,6 +229,11 @@ class DatasetConfig(Frozen):
     )
     source: Annotated[SynthSource | FileSource, Field(discriminator="kind")]
     root: str | None = Field(None, description="folder of the data; default: PETL_BENCH_DATA/<name>")
+    prepared: Annotated[str | None, BeforeValidator(_off)] = Field(
+        None,
+        description="folder of the frames that `petl-bench datasets prepare` made, or off; default: they are used "
+        "where it puts them, if they are there",
+    )
     sampling: Sampling = Sampling()
     interpolation: Literal["bilinear", "bicubic"] = Field(
         "bilinear",
@@ -251,6 +261,11 @@ def data_home() -> Path:
     if folder:
         return Path(folder).expanduser()
     return Path(platformdirs.user_data_dir("petl-bench", appauthor=False))
+
+
+def data_root(config: DatasetConfig) -> Path:
+    """The folder of a data set: `config.root`, else PETL_BENCH_DATA/<name>, else the user's data folder."""
+    return Path(config.root).expanduser() if config.root else data_home() / config.name
 
 
 def own_datasets() -> dict[str, Path]:

@@ -9,7 +9,9 @@ from rich.text import Text
 from petl_bench.config import config_names, load_named
 from petl_bench.data import dataset_state
 from petl_bench.data.check import SKIPPED, Report
+from petl_bench.data.prepare import Prepared
 from petl_bench.dataset_config import data_home
+from petl_bench.display import clock_text
 from petl_bench.errors import UserError
 from petl_bench.suite import load_dataset
 
@@ -39,8 +41,8 @@ def list_datasets() -> RenderableType:
     notes = (
         f"The data folder is {data_home()} (PETL_BENCH_DATA), a data set's is the one of its name in it, or "
         "dataset.root. Clips: training and test, as listed.",
-        "petl-bench datasets check NAME decodes all of them; petl-bench datasets add NAME --root FOLDER makes a "
-        "config for own data.",
+        "petl-bench datasets check NAME decodes all of them; petl-bench datasets prepare NAME keeps their frames, for "
+        "faster training; petl-bench datasets add NAME --root FOLDER makes a config for own data.",
     )
     return Group(table, *(Text(note, style="dim") for note in notes))
 
@@ -58,3 +60,26 @@ def check_summary(report: Report) -> RenderableType:
     lines.append(Text(f"Report: {report.file}"))
     lines.append(Text(f"Skip list, which training obeys: {report.skip_file}"))
     return Group(*lines)
+
+
+def prepare_summary(done: Prepared, how_to_use: str) -> RenderableType:
+    """What is in a cache, what failed, and how it is used."""
+    card, rate = done.card, done.made / max(done.seconds, 1e-9)
+    lines = [
+        Text(
+            f"{card.clips:,} clips prepared ({card.format.text}), {card.bytes:,} bytes; {done.made:,} of them now, in "
+            f"{clock_text(done.seconds)} ({rate:.1f} clips/s)"
+        )
+    ]
+    if done.broken:
+        lines.append(Text(f"{len(done.broken):,} clips of the cache were broken, and are prepared again:"))
+        lines += _some([f"{key[0]}: {reason}" for key, reason in done.broken.items()])
+    if done.failed:
+        lines.append(Text(f"{len(done.failed):,} failed, and stay with the decoder (failed.csv):"))
+        lines += _some([f"{f.state}  {key[0]}: {f.reason}" for key, f in done.failed.items()])
+    return Group(*lines, Text(f"Folder: {done.folder}"), Text(how_to_use))
+
+
+def _some(lines: list[str]) -> list[Text]:
+    more = [f"and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
+    return [Text(f"  {line}") for line in [*lines[:SHOWN], *more]]

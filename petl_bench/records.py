@@ -105,6 +105,15 @@ class Selection(Frozen):
     )
 
 
+class PreparedFrames(Frozen):
+    """Frames that came from a cache, made by `petl-bench datasets prepare`, instead of the videos."""
+
+    format: str = Field(description="such as 'jpeg quality 90'")
+    decoders: list[str] = Field(description="names and versions of what the videos were decoded with")
+    clips: dict[str, int] = Field(description="split -> clips that the cache held; the others were decoded")
+    sha256: str = Field(description="of the format, and of the checksums of these clips")
+
+
 class Provenance(Frozen):
     """Where a number comes from."""
 
@@ -121,6 +130,7 @@ class Provenance(Frozen):
     augment_on: Literal["workers", "device"] = Field("workers", description="who augmented clips")
     backbone_sha256: str = Field(description="of the backbone's weights as loaded")
     data_sha256: str = Field(description="of the manifests of the splits")
+    prepared: PreparedFrames | None = Field(None, description="None: every clip was decoded from its video")
     clips: dict[str, Clips] = Field(description="split (train, validation, test) -> counts")
     companions: list[str] = Field(description="labels of the runs trained in the same lockstep")
     lockstep_seconds: float = Field(0.0, description="wall-clock of the lockstep's training, all methods")

@@ -49,6 +49,9 @@ class Decoder(Protocol):
             (len(indices), height, width, 3), values 0..255.
         """
 
+    def times(self) -> NDArray[np.float64]:
+        """When each frame is shown, seconds after the first; at the mean rate in files that do not say."""
+
     def frame_range(self, start: float, stop: float) -> tuple[int, int]:
         """The frames shown from `start` to before `stop`, seconds after the first frame: (first, last + 1).
 
@@ -124,6 +127,9 @@ class _OrPyav:
     @property
     def frame_count(self) -> int:
         return self._pyav.frame_count
+
+    def times(self) -> NDArray[np.float64]:
+        return self._pyav.times()
 
     def frame_range(self, start: float, stop: float) -> tuple[int, int]:
         return self._pyav.frame_range(start, stop)

@@ -63,10 +63,9 @@ class PyavDecoder:
         return len(self._shown)
 
     def frame_range(self, start: float, stop: float) -> tuple[int, int]:
-        return span_of_frames(self._times(), start, stop)
+        return span_of_frames(self.times(), start, stop)
 
-    def _times(self) -> NDArray[np.float64]:
-        """When each frame is shown, seconds after the first; at the mean rate in files that do not say."""
+    def times(self) -> NDArray[np.float64]:
         if any(p.pts is None for p in self._shown):
             return np.arange(len(self._shown)) / float(self._stream.average_rate or 25)
         pts = np.sort(np.array([p.pts for p in self._shown], dtype=np.int64))
@@ -79,14 +78,28 @@ class PyavDecoder:
         found: dict[int, NDArray[np.uint8]] = {}
         for number, frame in self._decoded({self._group_of[i] for i in wanted}):
             if number in wanted:
-                image: Any = reformatter.reformat(frame, format="rgb24", interpolation=CHROMA).to_ndarray()
-                found[number] = np.rot90(image, frame.rotation // 90) if frame.rotation else image
+                found[number] = _upright(reformatter, frame)
                 if len(found) == len(wanted):
                     break
         missing = wanted - found.keys()
         if missing:
             raise ValueError(f"frame {min(missing)} of {self.frame_count} cannot be decoded")
         return np.stack([found[i] for i in indices])
+
+    def stream(self, first: int, end: int) -> Iterator[NDArray[np.uint8]]:
+        """The frames `first` to before `end`, each (height, width, 3), RGB, one at a time: whatever their number,
+        few are in memory. Raises ValueError for the first one that cannot be decoded."""
+        reformatter, expected = VideoReformatter(), first
+        for number, frame in self._decoded({self._group_of[i] for i in range(first, end)}):
+            if number != expected:
+                if first <= number < end:
+                    break
+                continue
+            yield _upright(reformatter, frame)
+            expected += 1
+            if expected == end:
+                return
+        raise ValueError(f"frame {expected} of {self.frame_count} cannot be decoded")
 
     def _decoded(self, groups: set[int]) -> Iterator[tuple[int, Any]]:
         """(frame number, frame) of the given groups of pictures, in the order of the screen."""
@@ -111,6 +124,13 @@ class PyavDecoder:
         self._packets.clear()
         self._shown.clear()
         self._container.close()
+
+
+def _upright(reformatter: VideoReformatter, frame: Any) -> NDArray[np.uint8]:
+    """(height, width, 3), RGB, turned as the file's metadata say."""
+    image: Any = reformatter.reformat(frame, format="rgb24", interpolation=CHROMA).to_ndarray()
+    turned: NDArray[np.uint8] = np.rot90(image, frame.rotation // 90) if frame.rotation else image
+    return turned
 
 
 def span_of_frames(times: NDArray[np.float64], start: float, stop: float) -> tuple[int, int]:

@@ -115,7 +115,7 @@ def run_isolated(
                     stillborn = 0 if ended is None else stillborn + 1
                     if stillborn > 2 * jobs:
                         raise UserError(
-                            f"Processes for checking videos cannot start: {ended and ended.reason}."
+                            f"Processes that decode videos cannot start: {ended and ended.reason}."
                         )
                 elif ended is None:
                     yield position_done, Outcome("done", message)

@@ -20,9 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from petl_bench.data.augment import draw_view, spatial_views, transform
 from petl_bench.data.batch import Batch
 from petl_bench.data.children import become_child, children_deaf_to_interrupts, one_thread
-from petl_bench.data.decode import DecodeError, decoder_name, open_video, silence_decoders
+from petl_bench.data.decode import DecodeError, decoder_name, silence_decoders
 from petl_bench.data.manifest import Manifest
 from petl_bench.data.packed import Decoded, PackedClips
+from petl_bench.data.prepared import PreparedCache, open_clip
 from petl_bench.data.sampling import train_indices, view_indices
 from petl_bench.dataset_config import DatasetConfig
 
@@ -46,7 +47,9 @@ class ClipReader(Dataset[Batch]):
         decoder: str,
         time_order: TimeOrder,
         augment_on: AugmentOn,
+        prepared: PreparedCache | None = None,
     ) -> None:
+        self.prepared = prepared
         self.clips, self.config, self.size, self.seed = manifest.clips, config, size, seed
         self.train, self.decoder, self.time_order, self.augment_on = train, decoder, time_order, augment_on
         views = () if train else (config.views.temporal * config.views.spatial,)
@@ -78,7 +81,7 @@ class ClipReader(Dataset[Batch]):
         rng = generator(CLIP, self.seed, epoch, index)
         sampling, views = self.config.sampling, self.config.views
         clip = self.clips[index]
-        with open_video(clip.path, self.decoder) as video:
+        with open_clip(clip, self.decoder, self.prepared) as video:
             first, end = 0, video.frame_count
             if clip.start is not None and clip.stop is not None:
                 first, end = video.frame_range(clip.start, clip.stop)
@@ -147,6 +150,7 @@ class Loader:
         time_order: of the frames of each clip; "shuffled" draws an order for each clip and view.
         pin_memory: hand out batches in page-locked memory.
         augment_on: "workers", or "device": what is drawn for a clip is carried out by `Batch.to_device`.
+        prepared: frames that are used instead of the videos where it holds a clip.
     """
 
     def __init__(
@@ -163,10 +167,13 @@ class Loader:
         time_order: TimeOrder = "kept",
         pin_memory: bool = False,
         augment_on: AugmentOn = "workers",
+        prepared: PreparedCache | None = None,
     ) -> None:
         self.manifest, self.batch_size, self.seed, self.train = manifest, batch_size, seed, train
         decoder = decoder_name(decoder)
-        self._reader = ClipReader(manifest, config, size, seed, train, decoder, time_order, augment_on)
+        self._reader = ClipReader(
+            manifest, config, size, seed, train, decoder, time_order, augment_on, prepared
+        )
         self._plan = _Plan()
         self._pin_memory = pin_memory
         self._workers: DataLoader[Batch] | None = self._start(workers) if workers else None

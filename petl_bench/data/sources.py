@@ -8,10 +8,11 @@ from typing import NamedTuple
 from petl_bench import synth
 from petl_bench.data.listed import Listed, SplitFiles
 from petl_bench.data.manifest import Clip, Manifest, VideoData, hold_out, take_fraction
+from petl_bench.data.prepared import coverage
 from petl_bench.data.readers import absent_parts, read_files
 from petl_bench.data.rendered import BYTES_PER_CLIP, Progress, Rendering, rendered_clips
 from petl_bench.data.skips import SkipList, read_skips, without_skips
-from petl_bench.dataset_config import DatasetConfig, SynthSource, data_home
+from petl_bench.dataset_config import DatasetConfig, SynthSource, data_root
 from petl_bench.errors import UserError
 
 
@@ -24,11 +25,6 @@ class DatasetState(NamedTuple):
     state: str
     clips: int | None
     root: Path
-
-
-def data_root(config: DatasetConfig) -> Path:
-    """The folder of a data set: `config.root`, else PETL_BENCH_DATA/<name>, else the user's data folder."""
-    return Path(config.root).expanduser() if config.root else data_home() / config.name
 
 
 def open_data(config: DatasetConfig, validation: float, progress: Progress | None = None) -> VideoData:
@@ -100,8 +96,14 @@ def _within(manifest: Manifest, usable: set[Clip]) -> Manifest:
 
 
 def dataset_state(config: DatasetConfig) -> DatasetState:
-    """What `open_data` would find, without rendering anything: "ready" (with what is missing or skipped),
+    """What `open_data` would find, without rendering anything: "ready" (with what is missing, skipped or prepared),
     "will be rendered on first use (~N MB)", "not found: <where it looked>" or "not usable: <why>"."""
+    found = _state(config)
+    frames = coverage(config, found.clips)
+    return found._replace(state=f"{found.state}, {frames}") if frames else found
+
+
+def _state(config: DatasetConfig) -> DatasetState:
     root = data_root(config)
     source = config.source
     if isinstance(source, SynthSource):

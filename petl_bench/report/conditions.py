@@ -38,7 +38,12 @@ def recipe(run: Run) -> dict[str, Any]:
 def data(run: Run) -> dict[str, Any]:
     """What the run saw."""
     config = {**(run.setting("dataset") or {})}
-    for name in ("name", "summary", "root"):  # what it is called and where it lies, not what it is
+    for name in (
+        "name",
+        "summary",
+        "root",
+        "prepared",
+    ):  # what it is called and where it lies, not what it is
         config.pop(name, None)
     config.pop("fraction", None)  # `share` tells it
     p = run.record.provenance
@@ -60,7 +65,10 @@ def backbone(run: Run) -> dict[str, Any]:
 def numerics(run: Run) -> dict[str, Any]:
     """What may move an accuracy a little."""
     p = run.record.provenance
-    return {"precision": p.precision, "decoder": p.decoder, "augmented by": p.augment_on} if p else {}
+    if p is None:
+        return {}
+    cache = f", prepared as {p.prepared.format}" if p.prepared else ""
+    return {"precision": p.precision, "decoder": p.decoder + cache, "augmented by": p.augment_on}
 
 
 def machine(run: Run) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from petl_bench.adapted import Frozen
 from petl_bench.backbone import VideoViT
 from petl_bench.config import RunConfig
 from petl_bench.data import Batch, Loader, Manifest, TimeOrder, VideoData
+from petl_bench.data.prepared import open_prepared
 from petl_bench.display import Display, Row
 from petl_bench.kernels import set_plain
 from petl_bench.metrics import compute_head_metrics, compute_metrics
@@ -76,12 +77,18 @@ class Lockstep:
             "pin_memory": self.device.type == "cuda",
             "augment_on": self.augment_on,
         }
+        self.prepared = open_prepared(data)
+        self._loader_options["prepared"] = self.prepared
         self.workers = workers
         self.loader = self._loader(data.train, self.recipe.batch_size, train=True)
         self.steps_per_epoch = len(self.loader)
         self.steps = self.recipe.epochs * self.steps_per_epoch
         warmup = round(self.recipe.warmup_epochs * self.steps_per_epoch)
         identity = {"data": data.sha256, "weights": backbone.weights_sha256(), "device": self.device.type}
+        if self.prepared:
+            identity["prepared frames (`--set dataset.prepared=off` decodes the videos)"] = (
+                self.prepared.sha256
+            )
         self.trainees: list[Trainee] = []
         for config in configs:
             folder = RunFolder.of(out, config)

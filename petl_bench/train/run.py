@@ -151,9 +151,16 @@ def _make_room(config: RunConfig, options: Options) -> None:
 
 
 def _compared(recorded: dict[str, Any], config: RunConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both configs as dumped, without how the rate was found: that is no part of what was run."""
-    there, here = _as_now(recorded), config.model_dump(mode="json")
-    return {**there, "selection": None}, {**here, "selection": None}
+    """Both configs as dumped, without how the rate was found and where prepared frames lie: these are no part of
+    what was run. Whether frames were prepared is in the record and in checkpoints."""
+    return _essential(_as_now(recorded)), _essential(config.model_dump(mode="json"))
+
+
+def _essential(config: dict[str, Any]) -> dict[str, Any]:
+    dataset = config.get("dataset")
+    if isinstance(dataset, dict):
+        dataset = {k: v for k, v in dataset.items() if k != "prepared"}
+    return {**config, "dataset": dataset, "selection": None}
 
 
 def _as_now(config: dict[str, Any]) -> dict[str, Any]:

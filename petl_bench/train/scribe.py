@@ -40,6 +40,7 @@ class Scribe:
             "precision": str(lockstep.precision).removeprefix("torch."),
             "decoder": decoder_version(decoder),
             "augment_on": lockstep.augment_on,
+            "prepared": lockstep.prepared.provenance(self.data) if lockstep.prepared else None,
             "backbone_sha256": self.backbone.weights_sha256(),
             "data_sha256": self.data.sha256,
             "companions": [t.label for t in lockstep.all],

@@ -213,7 +213,8 @@ class Trainee:
         device = next(self.model.parameters()).device
         try:
             state = torch.load(file, map_location=device, weights_only=True)
-            changed = [k for k, v in self.identity.items() if state["identity"].get(k) != v]
+            before = state["identity"]
+            changed = [k for k in {**before, **self.identity} if before.get(k) != self.identity.get(k)]
             if changed:
                 raise UserError(f"the {' and the '.join(changed)} changed since")
             self.model.load_state_dict(state["model"])
