@@ -19,6 +19,7 @@ from video_kinds import IRREGULAR, KINDS, LENGTH, queries
 
 from petl_bench.data import decode, decode_decord, decode_torchcodec
 from petl_bench.data.decode import DecodeError, decoder_name, decoder_version, open_video, silence_decoders
+from petl_bench.data.decode_pyav import PyavDecoder
 from petl_bench.errors import UserError
 
 DECODERS = ("decord", "pyav")
@@ -209,14 +210,27 @@ def test_memory_does_not_grow_with_the_files_read(decoder: str, tmp_path: Path) 
     assert resident() - before < 40
 
 
+def test_what_nothing_refers_to_is_not_decoded(tmp_path: Path) -> None:
+    """And the wanted frames are those of decoding everything, each asked for alone."""
+    path = KINDS["h264 one group"].write(tmp_path)  # three B-frames between two others
+    with av.open(str(path)) as container:
+        every = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with open_video(path, "pyav") as video:
+        assert isinstance(video, PyavDecoder)
+        last = len(every) - 1
+        assert len(list(video._decoded({last}, {1}))) < 0.7 * len(every)
+        assert len(list(video._decoded({0}, {1}))) == 1
+        for number, frame in enumerate(every):
+            assert np.array_equal(video.frames([number])[0], frame), number
+
+
 def test_names_of_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert decoder_name("auto") == decode.AUTO[0]
+    assert decoder_name("auto") == "pyav"
     assert decoder_version("decord") == f"decord {version('decord2')}"
     assert decoder_version("pyav") == f"pyav {av.__version__}"
     with pytest.raises(UserError, match="Did you mean 'decord'"):
         decoder_name("decort")
     monkeypatch.setitem(decode.MODULES, "decord", "no_such_module")
-    assert decoder_name("auto") == "pyav"
     with pytest.raises(UserError, match="pip install decord2"):
         decoder_name("decord")
     monkeypatch.setitem(decode.MODULES, "torchcodec", "no_such_module")
@@ -235,8 +249,6 @@ def test_decord_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     decode_decord.decord_fault.cache_clear()
     monkeypatch.setattr(decode_decord, "import_module", fails)
     try:
-        assert decoder_name("auto") == "pyav"
-        assert decoder_version("auto") == f"pyav {av.__version__}"  # what the record holds
         with pytest.raises(
             UserError, match=r"'decord' is installed but does not load \(libavcodec\.so\.58.*pyav"
         ):

@@ -6,7 +6,7 @@ on it for the number of frames and for whether they may seek.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ CHROMA = "BICUBIC"  # how colours come to full resolution where no fast path doe
 
 class PyavDecoder:
     """A video through PyAV. The compressed file is held in memory; groups of pictures without a wanted frame
-    are not decoded, where groups are closed.
+    are not decoded, where groups are closed, nor what in H.264 no other frame refers to.
 
     Attributes:
         container: FFmpeg's name of the container, such as "mov" or "matroska".
@@ -76,7 +76,7 @@ class PyavDecoder:
         wanted = set(indices)
         reformatter = VideoReformatter()
         found: dict[int, NDArray[np.uint8]] = {}
-        for number, frame in self._decoded({self._group_of[i] for i in wanted}):
+        for number, frame in self._decoded(wanted, {self._group_of[i] for i in wanted}):
             if number in wanted:
                 found[number] = _upright(reformatter, frame)
                 if len(found) == len(wanted):
@@ -89,8 +89,8 @@ class PyavDecoder:
     def stream(self, first: int, end: int) -> Iterator[NDArray[np.uint8]]:
         """The frames `first` to before `end`, each (height, width, 3), RGB, one at a time: whatever their number,
         few are in memory. Raises ValueError for the first one that cannot be decoded."""
-        reformatter, expected = VideoReformatter(), first
-        for number, frame in self._decoded({self._group_of[i] for i in range(first, end)}):
+        reformatter, expected, wanted = VideoReformatter(), first, range(first, end)
+        for number, frame in self._decoded(wanted, {self._group_of[i] for i in wanted}):
             if number != expected:
                 if first <= number < end:
                     break
@@ -101,21 +101,28 @@ class PyavDecoder:
                 return
         raise ValueError(f"frame {expected} of {self.frame_count} cannot be decoded")
 
-    def _decoded(self, groups: set[int]) -> Iterator[tuple[int, Any]]:
-        """(frame number, frame) of the given groups of pictures, in the order of the screen."""
+    def _decoded(self, wanted: Container[int], groups: Container[int]) -> Iterator[tuple[int, Any]]:
+        """(frame number, frame) of the given groups of pictures, in the order of the screen: those that are wanted,
+        and others."""
         context = self._stream.codec_context
         context.flush_buffers()  # a former call may have stopped midway
+        of_packet = [self._number_of.get(p.pts, -1) if self.closed_groups else -1 for p in self._packets]
+        last: dict[int, int] = {}  # group -> the last of its packets that is needed
+        for place, group in enumerate(self._groups):
+            if group in groups and (of_packet[place] in wanted or not self.closed_groups):
+                last[group] = place
+        # what no other frame refers to needs no decoding; FFmpeg tells so of H.264 alone in a way that is tested here
+        may_skip = self.closed_groups and context.codec.canonical_name == "h264"
         count = 0
-        previous = None
-        for packet, group in [*zip(self._packets, self._groups, strict=True), (None, None)]:
-            if group != previous and previous in groups:  # what the decoder holds back belongs to this group
-                batch = context.decode(None)
+        for place, (packet, group) in enumerate(zip(self._packets, self._groups, strict=True)):
+            if place > last.get(group, -1):
+                continue
+            if may_skip:
+                context.skip_frame = "DEFAULT" if of_packet[place] in wanted else "NONREF"
+            batch = context.decode(packet)
+            if place == last[group]:  # what the decoder holds back belongs to this group
+                batch = [*batch, *context.decode(None)]
                 context.flush_buffers()
-            else:
-                batch = []
-            previous = group
-            if packet is not None and group in groups:
-                batch = [*batch, *context.decode(packet)]
             for frame in batch:
                 yield self._number_of.get(frame.pts, -1) if self.closed_groups else count, frame
                 count += 1
