@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from petl_bench.block import ClipShape as ClipShape  # for methods, beside VideoViT
 from petl_bench.block import run_block
+from petl_bench.compiler import check_compiler, start_compiling
 from petl_bench.config import BackboneConfig
 from petl_bench.errors import UserError
 from petl_bench.kernels import with_lean_activations
@@ -61,7 +62,7 @@ class VideoViT(nn.Module):
             )
         self.config = config
         self.vit = with_lean_activations(vit).requires_grad_(False).eval()
-        self.run_block: Callable[..., Tensor] = run_block  # compiled by `compile_blocks`
+        self.run_block: Callable[..., Tensor] = run_block  # compiled, see `set_compiled`
         mean, std = config.mean or CLIP_MEAN, config.std or CLIP_STD
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
@@ -76,11 +77,19 @@ class VideoViT(nn.Module):
         """Frozen weights stay in evaluation mode."""
         return super().train(False)
 
-    def compile_blocks(self) -> None:
-        """Compile the forward and backward pass of a block, once for blocks of the same make, frozen or adapted."""
-        # every method, in training and in tests, is a version of its own of the same function
-        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
-        self.run_block = torch.compile(run_block, dynamic=False)
+    def set_compiled(self, compiled: bool) -> None:
+        """Compile the forward and backward pass of a block, once for blocks of the same make, frozen or adapted.
+
+        Raises UserError where torch cannot compile for the device of the weights.
+        """
+        if compiled:
+            check_compiler(next(self.parameters()).device)
+            start_compiling()
+        self.run_block = torch.compile(run_block, dynamic=False) if compiled else run_block
+
+    @property
+    def compiled(self) -> bool:
+        return self.run_block is not run_block
 
     def shape_of(self, clips: Tensor) -> ClipShape:
         """Shape of the tokens of clips (B, T, 3, H, W). Raises UserError for sizes that patches do not tile."""

@@ -109,10 +109,7 @@ def _folder(config: DatasetConfig, out: Path | None) -> tuple[Path, bool]:
     from petl_bench.dataset_config import data_root
 
     if out is not None:
-        folder = out.expanduser().absolute()
-        if folder.exists() and not (folder.is_dir() and (_is_cache(folder) or not any(folder.iterdir()))):
-            raise UserError(f"--out {out}: it is there and no prepared cache. Name an empty or a new folder.")
-        return folder, False
+        return out.expanduser().absolute(), False
     if config.prepared == "off":
         raise UserError("dataset.prepared is off: leave it out, or name a folder with --out.")
     if config.prepared is not None:
@@ -120,7 +117,3 @@ def _folder(config: DatasetConfig, out: Path | None) -> tuple[Path, bool]:
     places = cache_places(config, data_root(config))
     there = (place for place in places if (place / CARD).exists() and os.access(place, os.W_OK))
     return next(there, places[0]), True
-
-
-def _is_cache(folder: Path) -> bool:
-    return (folder / ".lock").exists()

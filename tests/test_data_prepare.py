@@ -30,7 +30,7 @@ from petl_bench.cli import app
 from petl_bench.data import dataset_state, open_data
 from petl_bench.data.decode import DecodeError
 from petl_bench.data.frame_coding import FrameFormat
-from petl_bench.data.prepare import prepare_clip
+from petl_bench.data.prepare import Wanted, prepare_clip
 from petl_bench.data.prepared import open_clip, open_prepared, read_card
 from petl_bench.data.shards import ShardWriter
 from petl_bench.data.skips import Checked, Skip, SkipList, write_skips
@@ -241,3 +241,31 @@ def test_the_command(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     ):
         code, text = _petl("prepare", str(yaml), *flags)
         assert code == 2 and message in text, (flags, text)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_folder_of_something_else_is_left_alone(folder: Path, tmp_path: Path, again: bool) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("shard-00001.bin", "index-mine.npy", ".lock"):
+        (other / name).write_text("not yours")
+    with pytest.raises(UserError, match=r"no prepared cache \(it holds (shard-00001\.bin|index-mine\.npy)\)"):
+        prepare(folder, out=other, again=again)
+    assert {p.name for p in other.iterdir()} == {"shard-00001.bin", "index-mine.npy", ".lock"}
+    inside = folder / "prepared" / "mine"
+    prepare(folder)
+    (inside / "shard-of-mine.bin").write_text("not yours")
+    prepare(folder, again=again)
+    assert (inside / "shard-of-mine.bin").read_text() == "not yours"
+
+
+def test_the_same_frames_have_the_same_hash_wherever_they_lie(folder: Path, tmp_path: Path) -> None:
+    data = open_data(config_of(folder), 0)
+    hashes = set()
+    for jobs in (1, 2):
+        prepare(folder, jobs=jobs, again=True)
+        hashes.add(open_prepared(data).sha256)  # type: ignore[union-attr]
+    assert len(hashes) == 1
+    prepare(folder, Wanted(quality=80), again=True)
+    hashes.add(open_prepared(data).sha256)  # type: ignore[union-attr]
+    assert len(hashes) == 2

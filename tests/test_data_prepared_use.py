@@ -25,8 +25,9 @@ from petl_bench.backbone import load_backbone
 from petl_bench.config import RunConfig
 from petl_bench.data import Clip, dataset_state, open_data
 from petl_bench.data.decode import decoder_version
+from petl_bench.data.frame_coding import shrunk
 from petl_bench.data.prepare import Wanted, prepare_clips
-from petl_bench.data.prepared import cache_folder, open_clip, open_prepared, read_card
+from petl_bench.data.prepared import cache_folder, open_clip, open_prepared, prepared_text, read_card
 from petl_bench.data.shards import ShardError
 from petl_bench.data.sources import list_clips
 from petl_bench.errors import UserError
@@ -270,3 +271,28 @@ def test_the_record_tells_and_a_resumed_run_notices(
     cache = open_prepared(open_data(settings.dataset, 0.25))
     assert cache is not None and cache.sha256 != prepared.sha256
     assert "prepared as jpeg quality 90" in numerics(Run(record, RunFolder(out), ""))["decoder"]
+
+
+def test_a_cache_that_is_wholly_out_of_date_is_told(folder: Path) -> None:
+    prepare(folder)
+    for file in folder.glob("t*/*/*.mp4"):
+        os.utime(file, (1, 1))
+    data = open_data(config_of(folder), 0)
+    assert open_prepared(data) is None
+    assert "0 of 6 clips" in prepared_text(data, None) and "other dates" in prepared_text(data, None)
+    named = open_data(config_of(folder, prepared=str(folder / "prepared" / "mine")), 0)
+    with pytest.raises(UserError, match=r"no clip there has the size and date.*cp -p"):
+        open_prepared(named)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_is_read_from_the_video_instead_has_the_prepared_size(folder: Path, gone: bool) -> None:
+    prepare(folder, Wanted("raw", short_side=32))
+    clip, cache, shard, found = _clip_and_cache(folder)
+    data = bytearray(shard.read_bytes())
+    data[found.table + found.length - found.stored + 5] ^= 1  # of frame 0
+    shard.write_bytes(data)
+    if gone:
+        shard.unlink()
+    with open_clip(clip, "pyav", cache) as video:
+        np.testing.assert_array_equal(video.frames([0])[0], shrunk(all_frames(clip.path)[0], 32))

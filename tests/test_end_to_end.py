@@ -116,7 +116,7 @@ def test_ssv2_with_clip_vit_b16(ssv2: Path, weights: Path, tmp_path: Path) -> No
         assert (record.metrics.n_test, record.cost.views) == (2, 3)
         assert record.provenance.sessions == 2
         assert (record.provenance.clips["train"].used, record.provenance.clips["train"].skipped) == (8, 1)
-        assert record.provenance.decoder.startswith("decord")
+        assert record.provenance.decoder.startswith("pyav")
     trained = load_file(record_file.parent / "adapter.safetensors")
     # paper: 12 adapters of 592,512 parameters and a 174-way head, 7.24 M
     assert sum(t.numel() for t in trained.values()) == 12 * 592_512 + 174 * 769

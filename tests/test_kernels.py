@@ -16,6 +16,7 @@ from petl_bench.backbone import VideoViT, clip_vit
 from petl_bench.config import BackboneConfig
 from petl_bench.contract import random_clips
 from petl_bench.costs import count_flops, step_memory_mb
+from petl_bench.errors import UserError
 from petl_bench.kernels import QuickGELU, add_to_patches, plain_kernels, set_plain, time_conv
 from petl_bench.method import build, make_method
 from petl_bench.registry import builtin_names
@@ -72,6 +73,33 @@ def test_time_conv_equals_conv3d_backwards_too(dtype: torch.dtype, T: int, K: in
         torch.autograd.grad(out, inputs, grad), torch.autograd.grad(twin, inputs, grad), strict=True
     ):
         torch.testing.assert_close(mine, its)
+
+
+def test_in_bf16_as_on_gpus() -> None:
+    """No further from float64 than the twins are."""
+    g = torch.Generator().manual_seed(0)
+    x, grad = (torch.randn(2, 8, 9, 16, generator=g, dtype=torch.float64) for _ in range(2))
+    weight, bias = (torch.randn(s, generator=g, dtype=torch.float64) for s in ((16, 3), (16,)))
+
+    def conv3d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        video = x.permute(0, 3, 1, 2).unsqueeze(-1)  # (B, C, T, N, 1)
+        y = F.conv3d(video, weight.view(16, 1, 3, 1, 1), bias, padding=(1, 0, 0), groups=16)
+        return y.squeeze(-1).permute(0, 2, 3, 1)
+
+    def outcome(f: Callable[..., Tensor], dtype: torch.dtype) -> list[Tensor]:
+        inputs = [v.to(dtype).requires_grad_() for v in (x, weight, bias)]
+        y = f(*inputs)
+        return [v.double() for v in (y.detach(), *torch.autograd.grad(y, inputs, grad.to(dtype)))]
+
+    exact = outcome(conv3d, torch.float64)
+    for mine, its, right in zip(
+        outcome(time_conv, torch.bfloat16), outcome(conv3d, torch.bfloat16), exact, strict=True
+    ):
+        assert (mine - right).abs().mean() < 2 * (its - right).abs().mean() + 1e-3
+    for f in (QuickGELU(), TimmQuickGELU()):
+        y = f(x.bfloat16())
+        assert y.dtype == torch.bfloat16
+        torch.testing.assert_close(y.double(), x * torch.sigmoid(1.702 * x), rtol=0.02, atol=0.02)
 
 
 def test_time_conv_gradients() -> None:
@@ -180,10 +208,30 @@ def test_compiled_blocks() -> None:
     model = moved("st_adapter")
     clips = random_clips(model.backbone)
     eager = gradients(model, clips)
-    model.backbone.compile_blocks()
+    model.backbone.set_compiled(True)
     torch._dynamo.utils.counters.clear()
     for mine, its in zip(eager, gradients(model, clips), strict=True):
         torch.testing.assert_close(mine, its)
     # blocks of the same make share what was compiled, and nothing of it falls back to the interpreter
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
     assert not torch._dynamo.utils.counters["graph_break"]
+
+
+def test_no_compiler_is_an_error_that_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: object, **options: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nin many lines")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    with pytest.raises(
+        UserError, match=r"recipe\.compile.*needs a C\+\+ compiler.*No working.*compile=false"
+    ):
+        quick_backbone().set_compiled(True)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_compiling_is_switched_off_again() -> None:
+    backbone = quick_backbone()
+    backbone.run_block = lambda *args: None  # type: ignore[assignment, return-value]
+    assert backbone.compiled
+    backbone.set_compiled(False)
+    assert not backbone.compiled

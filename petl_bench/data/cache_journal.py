@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from pydantic import ValidationError
 from petl_bench.data.frame_coding import FrameFormat
 from petl_bench.data.manifest import Clip
 from petl_bench.data.prepared import CARD, ROW, CacheCard, clip_key, index_bytes, index_name
-from petl_bench.data.shards import PATTERN, Placed
+from petl_bench.data.shards import SHARD, Placed
 from petl_bench.errors import UserError
 from petl_bench.provenance import now
 from petl_bench.results import write_atomic
 
 JOURNAL = "clips.jsonl"
+FAILED = "failed.csv"
+INDEX = re.compile(r"index-[0-9a-f]{8}\.npy")
 Key = tuple[str, float | None, float | None]  # id, start, stop
 
 
@@ -49,6 +52,25 @@ class Failed:
 
     state: str
     reason: str
+
+
+def named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    """The files of a folder whose whole name fits a pattern."""
+    return [file for file in folder.iterdir() if pattern.fullmatch(file.name)]
+
+
+def check_folder(folder: Path) -> None:
+    """Raises UserError for a place that holds something else: files there would be taken for the cache's own."""
+    if not folder.exists():
+        return
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    own = {CARD, JOURNAL, FAILED}
+    foreign = [
+        n for n in names if not (n in own or n.startswith(".") or INDEX.fullmatch(n) or SHARD.fullmatch(n))
+    ]
+    if not folder.is_dir() or (foreign and not {CARD, JOURNAL} & set(names)):
+        found = f" (it holds {foreign[0]})" if foreign else ""
+        raise UserError(f"{folder} is there and no prepared cache{found}. Name an empty or a new folder.")
 
 
 class Journal:
@@ -94,8 +116,7 @@ class Journal:
     @classmethod
     def cleared(cls, folder: Path) -> Journal:
         """Of a folder whose frames are deleted now: first what names them, then they themselves."""
-        files = [folder / CARD, folder / JOURNAL, *folder.glob("index-*.npy")]
-        for file in (*files, *folder.glob(PATTERN)):
+        for file in (folder / CARD, folder / JOURNAL, *named(folder, INDEX), *named(folder, SHARD)):
             file.unlink(missing_ok=True)
         return cls(folder)
 
@@ -108,7 +129,7 @@ class Journal:
         write_atomic(self.file, "\n".join(lines) + "\n")
         self._out = self.file.open("a", encoding="utf-8")
         used = {held.placed.shard for held in self.held.values()}
-        for shard in self.folder.glob(PATTERN):
+        for shard in named(self.folder, SHARD):
             if shard.name not in used:
                 shard.unlink()
 
@@ -144,7 +165,7 @@ class Journal:
         )
         write_atomic(self.folder / card.index, data)
         write_atomic(self.folder / CARD, card.model_dump_json(indent=1) + "\n")
-        for old in self.folder.glob("index-*.npy"):
+        for old in named(self.folder, INDEX):
             if old.name != card.index:
                 old.unlink(missing_ok=True)
         self._write_failed()
@@ -155,7 +176,7 @@ class Journal:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(("id", "start", "stop", "state", "reason"))
         writer.writerows((*key, failed.state, failed.reason) for key, failed in self.failed.items())
-        write_atomic(self.folder / "failed.csv", out.getvalue())
+        write_atomic(self.folder / FAILED, out.getvalue())
 
     def close(self) -> None:
         if self._out is not None:

@@ -106,13 +106,15 @@ class PyavDecoder:
         and others."""
         context = self._stream.codec_context
         context.flush_buffers()  # a former call may have stopped midway
+        # there a packet is a frame; elsewhere it may be one of its two fields
+        exact = self.closed_groups and self.container in {"mov", "matroska"}
         of_packet = [self._number_of.get(p.pts, -1) if self.closed_groups else -1 for p in self._packets]
         last: dict[int, int] = {}  # group -> the last of its packets that is needed
         for place, group in enumerate(self._groups):
-            if group in groups and (of_packet[place] in wanted or not self.closed_groups):
+            if group in groups and (of_packet[place] in wanted or not exact):
                 last[group] = place
         # what no other frame refers to needs no decoding; FFmpeg tells so of H.264 alone in a way that is tested here
-        may_skip = self.closed_groups and context.codec.canonical_name == "h264"
+        may_skip = exact and context.codec.canonical_name == "h264"
         count = 0
         for place, (packet, group) in enumerate(zip(self._packets, self._groups, strict=True)):
             if place > last.get(group, -1):

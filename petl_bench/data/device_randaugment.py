@@ -38,7 +38,12 @@ def apply_on_device(clips: Sequence[Tensor], operations: Sequence[tuple[Applied,
         for group in in_groups(kinds, clips):
             kind, _ = kinds[group[0]]
             frames = stacked(clips, group)
-            done = KINDS[kind](frames, [drawn[i] for i in group])
+            operation, of_group = KINDS[kind], [drawn[i] for i in group]
+            # a clip that is too large goes frame by frame: no operation looks at another one
+            few = max(1, MOST // frames[0, 0].numel()) if len(group) == 1 else frames.shape[1]
+            done = torch.cat(
+                [operation(part.contiguous(), of_group) for part in torch.split(frames, few, 1)], 1
+            )
             for i, clip in zip(group, done, strict=True):
                 clips[i] = clip
     return clips

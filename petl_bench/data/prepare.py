@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from petl_bench.data.cache_journal import Failed, Held, Journal, Key, key_of
+from petl_bench.data.cache_journal import Failed, Held, Journal, Key, check_folder, key_of
 from petl_bench.data.decode import DecodeError, Decoder, decoder_version, open_video
 from petl_bench.data.decode_pyav import PyavDecoder
 from petl_bench.data.frame_coding import FrameFormat, shrunk
@@ -157,9 +157,11 @@ def prepare_clips(
         make: what a process does with a clip, instead of `prepare_clip`.
 
     Raises:
-        UserError: the folder cannot be written, the disk is full, the cache is in another format.
+        UserError: the folder holds something else or cannot be written, the disk is full, the cache is in another
+            format.
     """
     begin = time.monotonic()
+    check_folder(folder)
     version = decoder_version(decoder)
     skips = read_skips(config, root)
     clips = unique((*without_skips(listed.train.clips, skips), *without_skips(listed.test.clips, skips)))
@@ -227,9 +229,11 @@ class _Work:
                     if time.monotonic() - published > PUBLISH_SECONDS:
                         self._publish(complete=False)
                         published = time.monotonic()
-        finally:
-            card = self._publish(complete=tried == len(todo))
-        return made, card
+        except BaseException:
+            with suppress(OSError):  # a full disk is told by what filled it
+                self._publish(complete=False)
+            raise
+        return made, self._publish(complete=tried == len(todo))
 
     def _publish(self, complete: bool) -> CacheCard:
         return self.journal.publish(self.config.name, len(self.clips), complete)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from petl_bench.data.decode import DecodeError, Decoder, open_video
-from petl_bench.data.frame_coding import FrameFormat
+from petl_bench.data.frame_coding import FrameFormat, shrunk
 from petl_bench.data.manifest import Clip, VideoData
 from petl_bench.data.shards import Placed, PreparedVideo, ShardError
 from petl_bench.dataset_config import DatasetConfig, data_home, data_root
@@ -95,7 +95,7 @@ def open_prepared(data: VideoData) -> PreparedCache | None:
     """The prepared frames of a data set, if there are any and they are not switched off.
 
     Clips whose video has another size or date now are left to the decoder. Raises UserError for a cache that cannot
-    be read, and for one that `dataset.prepared` names and that is not there.
+    be read, and for one that `dataset.prepared` names and that is not there or wholly out of date.
     """
     clips = [*data.train.clips, *data.validation.clips, *data.test.clips]
     folder = cache_folder(data.config)
@@ -113,7 +113,23 @@ def open_prepared(data: VideoData) -> PreparedCache | None:
                 states[clip.path] = file_state(clip.path)
             if states[clip.path] == (rows[place]["bytes"], rows[place]["mtime_ns"]):
                 fresh.add(place)
+    if not fresh and data.config.prepared:
+        raise UserError(
+            f"dataset.prepared is {data.config.prepared}, but no clip there has the size and date of its video now. "
+            f"Copy videos with their dates (cp -p), or run `petl-bench datasets prepare {data.config.name}` again."
+        )
     return PreparedCache(folder, card, rows[sorted(fresh)]) if fresh else None
+
+
+def prepared_text(data: VideoData, cache: PreparedCache | None) -> str:
+    """How many clips of a data set come from its cache, "" where it has none."""
+    folder = cache_folder(data.config)
+    if folder is None:
+        return ""
+    clips = unique((*data.train.clips, *data.validation.clips, *data.test.clips))
+    held = len(cache) if cache else 0
+    why = "" if held else "; the videos have other dates or sizes now"
+    return f"prepared frames of {held:,} of {len(clips):,} clips, from {folder}{why}"
 
 
 @contextmanager
@@ -123,21 +139,34 @@ def open_clip(clip: Clip, decoder: str, cache: PreparedCache | None) -> Iterator
     Prepared bytes that are missing or wrong are noticed, and the clip is read from its video. Raises DecodeError as
     `open_video` does.
     """
+    short_side = None
     try:
         found = cache.open(clip) if cache else None
     except ShardError:
-        found = None
+        found, short_side = None, cache.format.short_side if cache else None
     if found is None:
         with open_video(clip.path, decoder) as video:
-            yield video
+            yield _Shrunk(video, short_side) if short_side else video
         return
     with closing(found):
         try:
-            yield _OrVideo(found, clip, decoder)
+            yield _OrVideo(found, clip, decoder, cache.format.short_side if cache else None)
         except DecodeError:
             raise
         except Exception as error:
             raise DecodeError(f"{clip.path}: {' '.join(str(error).split())[:300]}") from error
+
+
+class _Shrunk:
+    """A video whose frames have the size that prepared ones have."""
+
+    def __init__(self, video: Decoder, short_side: int | None) -> None:
+        self._video, self._short_side = video, short_side
+        self.name, self.frame_count = video.name, video.frame_count
+        self.times, self.frame_range, self.close = video.times, video.frame_range, video.close
+
+    def frames(self, indices: Sequence[int]) -> NDArray[np.uint8]:
+        return np.stack([shrunk(frame, self._short_side) for frame in self._video.frames(indices)])
 
 
 class _OrVideo:
@@ -145,8 +174,8 @@ class _OrVideo:
 
     name = PreparedVideo.name
 
-    def __init__(self, prepared: PreparedVideo, clip: Clip, decoder: str) -> None:
-        self._prepared, self._clip, self._decoder = prepared, clip, decoder
+    def __init__(self, prepared: PreparedVideo, clip: Clip, decoder: str, short_side: int | None) -> None:
+        self._prepared, self._clip, self._decoder, self._short_side = prepared, clip, decoder, short_side
 
     @property
     def frame_count(self) -> int:
@@ -164,7 +193,7 @@ class _OrVideo:
         except ShardError:
             with open_video(self._clip.path, self._decoder) as video:
                 first, _ = range_of(video, self._clip)
-                return video.frames([first + index for index in indices])
+                return _Shrunk(video, self._short_side).frames([first + index for index in indices])
 
     def close(self) -> None:
         self._prepared.close()

@@ -7,6 +7,7 @@ are an error, never other frames.
 
 from __future__ import annotations
 
+import re
 import secrets
 import struct
 import zlib
@@ -26,9 +27,11 @@ T = TypeVar("T")
 SHARD_BYTES = 2**30  # a new one is begun after the clip that goes past it
 HEADER = struct.Struct("<4sIII")  # magic, frames, height, width
 MAGIC = b"PB01"
-COLUMNS = (("offset", "<u8"), ("bytes", "<u4"), ("crc", "<u4"), ("time", "<f8"))  # of the table
+# of the table; offsets count from the clip's first byte, so that a table hangs on the frames alone
+COLUMNS = (("offset", "<u8"), ("bytes", "<u4"), ("crc", "<u4"), ("time", "<f8"))
 FRAME = np.dtype(list(COLUMNS))
-PATTERN = "shard-*.bin"
+NAME = "shard-{}.bin"
+SHARD = re.compile(r"shard-[0-9a-f]{12}\.bin")
 
 
 class ShardError(Exception):
@@ -85,7 +88,7 @@ class ShardWriter:
                 if count == len(rows):
                     raise ValueError(f"more than {len(rows)} frames")
                 data, size = encode_frame(frame, how), shape
-                rows[count] = (file.tell(), len(data), zlib.crc32(data), rows[count]["time"])
+                rows[count] = (file.tell() - begin, len(data), zlib.crc32(data), rows[count]["time"])
                 _or_write_error(lambda data=data: file.write(data))  # type: ignore[misc]
                 count += 1
             if not count or count < len(rows):
@@ -102,7 +105,7 @@ class ShardWriter:
 
     def _open(self) -> IO[bytes]:
         if self._file is None:
-            self._file = (self.folder / PATTERN.replace("*", secrets.token_hex(6))).open("xb")
+            self._file = (self.folder / NAME.format(secrets.token_hex(6))).open("xb")
         return self._file
 
     def _take_back(self, size: int) -> None:
@@ -141,6 +144,7 @@ class PreparedVideo:
 
     def __init__(self, folder: Path, placed: Placed, how: FrameFormat) -> None:
         self._path, self._how = folder / placed.shard, how
+        self._begin = placed.table + placed.length - placed.stored
         try:
             self._file = self._path.open("rb", buffering=0)
         except OSError as error:
@@ -182,7 +186,7 @@ class PreparedVideo:
             offset, length, crc, _ = self._rows[index].tolist()
             try:
                 out[place] = decode_frame(
-                    self._read(offset, length, crc), self._height, self._width, self._how
+                    self._read(self._begin + offset, length, crc), self._height, self._width, self._how
                 )
             except (OSError, ValueError) as error:
                 raise ShardError(f"{self._path}: frame {index}: {error}") from None
@@ -191,7 +195,7 @@ class PreparedVideo:
     def check(self) -> None:
         """Read every byte. Raises ShardError."""
         for offset, length, crc, _ in self._rows.tolist():
-            self._read(offset, length, crc)
+            self._read(self._begin + offset, length, crc)
 
     def close(self) -> None:
         self._file.close()

@@ -60,6 +60,7 @@ def evaluate(
     scores: dict[str, list[torch.Tensor]] = {t.label: [] for t in trainees}
     labels: list[torch.Tensor] = []
     unreadable: set[str] = set()
+    shapes: set[torch.Size] = set()
     for t in trainees:
         t.model.eval()
     for done, batch in enumerate(loader.epoch(0), start=1):
@@ -71,6 +72,12 @@ def evaluate(
             clips = clips.flatten(0, 1)
             labels.append(batch.labels)
             with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+                if backbone.compiled and clips.shape not in shapes:  # the compiler's time is nobody's
+                    shapes.add(clips.shape)
+                    frozen = Frozen(backbone, backbone.pixels(clips), backbone.shape_of(clips))
+                    for t in [t for t in trainees if t.error is None]:
+                        with failing_alone(t):
+                            t.model.from_frozen(frozen)
                 with prefix.lap():
                     frozen = Frozen(backbone, backbone.pixels(clips), backbone.shape_of(clips))
                 for depth in depths:

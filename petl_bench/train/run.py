@@ -17,9 +17,11 @@ import torch
 from pydantic import ValidationError
 
 from petl_bench.backbone import VideoViT, load_backbone
+from petl_bench.compiler import check_compiler
 from petl_bench.config import RunConfig
 from petl_bench.data import VideoData, open_data
 from petl_bench.data.decode import decoder_name
+from petl_bench.data.prepared import prepared_text
 from petl_bench.display import Display
 from petl_bench.errors import UserError
 from petl_bench.method import make_method
@@ -76,6 +78,8 @@ def run_all(configs: list[RunConfig], options: Options) -> list[RunRecord]:
     device = choose_device(options.device)
     todo = [c for c in configs if not _is_done(c, options)]
     decoder_name(options.decoder)
+    if any(c.recipe.compile for c in todo):
+        check_compiler(device)
     for c in todo:
         make_method(c.method.name, c.method.settings)
     with _stop_on_signals() as stop:
@@ -202,6 +206,8 @@ def _run_group(
         f"{first.suite}: {first.dataset.name}, seed {first.seed}, {first.backbone.name}: {len(configs)} methods in "
         f"lockstep, {len(data.train.clips)} clips x {first.recipe.epochs} epochs on {device}"
     )
+    if text := prepared_text(data, lockstep.prepared):
+        display.say(text)
     scribe = Scribe(lockstep, options.decoder)
     try:
         for t in list(lockstep.trainees):

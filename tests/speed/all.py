@@ -1,4 +1,6 @@
-"""Every measurement of this folder, one after the other: `python tests/speed/all.py [--quick] [--out results/speed]`.
+"""The measurements of docs/speed.md, but for leaks and reports, one after the other.
+
+    python tests/speed/all.py [--quick] [--only step_cpu,pipeline_cpu] [--out results/speed]
 
 On a machine with a GPU at CLIP ViT-B/16 scale, elsewhere on the tiny backbone; files are named for the device. An idle
 machine, please. A measurement that fails is named at the end; the others are done.
@@ -16,7 +18,7 @@ import torch
 HERE = Path(__file__).parent
 
 
-def commands(gpu: bool, quick: bool, out: Path) -> dict[str, list[str]]:
+def commands(gpu: bool, quick: bool) -> dict[str, list[str]]:
     """Name of the output file -> script and its arguments."""
     device = "gpu" if gpu else "cpu"
     b16 = ["--backbone", "clip_vit_b16"]
@@ -29,11 +31,13 @@ def commands(gpu: bool, quick: bool, out: Path) -> dict[str, list[str]]:
         embedded = ["--clips", "48" if quick else "240"]
         kinetics = ["--clips", "16" if quick else "48"]
     few = ["--scenes", "2", "--rounds", "1"] if quick else []
+    random = [*b16, "--set", "backbone.weights=random"] if gpu else []
     return {
         f"step_{device}": ["step.py", *step],
         f"suite_embedded_{device}": ["suite.py", "--data", "embedded", *embedded],
         f"suite_kinetics_{device}": ["suite.py", "--data", "kinetics", *kinetics],
         f"pipeline_{device}": ["pipeline.py", *few],
+        f"growth_{device}": ["growth.py", *random, *(["--quick"] if quick else [])],
     }
 
 
@@ -46,13 +50,12 @@ def main() -> None:
     parser.add_argument("--only", help="comma-separated names, such as step_cpu")
     args = parser.parse_args()
     failed = []
-    for name, (script, *rest) in commands(torch.cuda.is_available(), args.quick, args.out).items():
+    for name, (script, *rest) in commands(torch.cuda.is_available(), args.quick).items():
         if args.only and name not in args.only.split(","):
             continue
         print(f"\n== {name}: python tests/speed/{script} {' '.join(rest)}", flush=True)
-        done = subprocess.run(
-            [sys.executable, HERE / script, *rest, "--out", args.out / f"{name}.json"], check=False
-        )
+        out = args.out if script == "growth.py" else args.out / f"{name}.json"  # it names its files itself
+        done = subprocess.run([sys.executable, HERE / script, *rest, "--out", out], check=False)
         if done.returncode:
             failed.append(name)
     if failed:

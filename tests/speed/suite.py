@@ -69,6 +69,8 @@ def kinetics_like(folder: Path, clips: int) -> Path:
 def data_pass(config: RunConfig, data: VideoData, backbone: VideoViT, workers: int) -> float:
     """Seconds of reading every training batch of the run, and nothing else."""
     options = {"size": backbone.image_size, "batch_size": config.recipe.batch_size, "seed": 0, "train": True}
+    device = next(backbone.parameters()).device.type
+    options |= {"augment_on": config.recipe.augments_on(device), "pin_memory": device == "cuda"}
     loader = Loader(data.train, config.dataset, workers=workers, **options)  # type: ignore[arg-type]
     next(loader.epoch(0))  # starts the workers
     begin = time.perf_counter()
