@@ -29,7 +29,7 @@ from petl_bench.results import RunFolder
 from petl_bench.train.clock import Clock
 from petl_bench.train.evaluate import Scored, evaluate
 from petl_bench.train.failing import FailingAlone
-from petl_bench.train.memory import step_memory
+from petl_bench.train.memory import both_passes, step_memory
 from petl_bench.train.trainee import Trainee
 
 READ_EVERY = 10  # steps between two looks at losses and times, each of which makes a GPU wait
@@ -237,7 +237,7 @@ class Lockstep:
                 with self.failing_alone(t):
                     given = (t.model, *batch.to_device(self.device), t.objective.loss, self.precision)
                     if cold:  # what the compiler takes is no training time, and its memory none of the step
-                        step_memory(*given)
+                        both_passes(*given)
                         self._warm.add(t.label)
                     t.spent.peak_memory_mb = t.spent.peak_memory_mb or step_memory(*given)
 

@@ -35,15 +35,27 @@ def step_memory(
     clips, labels = clips.to(device), labels.to(device)
     if device.type != "cuda":
         return step_memory_mb(model, clips, labels, loss_of)
-    with torch.random.fork_rng(devices=[device]):
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        with torch.autocast("cuda", dtype=precision, enabled=precision != torch.float32):
-            logits = model(clips)
-        loss_of(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
-        torch.cuda.synchronize(device)
-        peak = torch.cuda.max_memory_allocated(device) - before
-    model.zero_grad(set_to_none=True)
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    both_passes(model, clips, labels, loss_of, precision)
+    torch.cuda.synchronize(device)
+    peak = torch.cuda.max_memory_allocated(device) - before
     resident = 4 * count(model.backbone) + 12 * count(model) + clips.nbytes
     return (peak + resident) / MIB
+
+
+def both_passes(
+    model: AdaptedViT,
+    clips: Tensor,
+    labels: Tensor,
+    loss_of: Callable[[Tensor, Tensor], Tensor],
+    precision: torch.dtype,
+) -> None:
+    """A forward and a backward pass on a batch that leave the model and every generator as they were."""
+    device = clips.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+            logits = model(clips)
+        loss_of(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
+    model.zero_grad(set_to_none=True)
