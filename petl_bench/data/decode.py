@@ -22,7 +22,7 @@ from petl_bench.data.decode_pyav import PyavDecoder
 from petl_bench.data.decode_torchcodec import TorchcodecDecoder, check_torchcodec
 from petl_bench.errors import UserError, unknown_name
 
-AUTO = "pyav"  # the fastest of the three on every kind of clip measured, see docs/decoding.md
+AUTO = "pyav"  # faster than decord on every kind of clip measured, see docs/decoding.md
 PACKAGES = {"decord": "decord2", "pyav": "av", "torchcodec": "torchcodec"}  # decoder -> distribution
 MODULES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
 

@@ -37,6 +37,7 @@ def commands(gpu: bool, quick: bool) -> dict[str, list[str]]:
         f"suite_embedded_{device}": ["suite.py", "--data", "embedded", *embedded],
         f"suite_kinetics_{device}": ["suite.py", "--data", "kinetics", *kinetics],
         f"pipeline_{device}": ["pipeline.py", *few],
+        "decoders": ["decoders.py", *few],
         f"growth_{device}": ["growth.py", *random, *(["--quick"] if quick else [])],
     }
 
