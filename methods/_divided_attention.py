@@ -55,10 +55,9 @@ class TemporalAttention(nn.Module):
         along = patches.transpose(1, 2).reshape(B * N, T, D) + self._time[0](T)
         change = self.linear(self.attn(self.norm(along)))
         change = change.view(B, N, T, D).transpose(1, 2).reshape(B * T, N, D)
+        # class tokens and prompts are left as they are
         if self.plain:
-            return (
-                F.pad(change, (0, 0, x.shape[1] - N, 0)) + x
-            )  # class tokens and prompts are left as they are
+            return F.pad(change, (0, 0, x.shape[1] - N, 0)) + x
         return add_to_patches(x, change)
 
 

@@ -66,9 +66,8 @@ class AdaptedViT(nn.Module):
         self.slots = nn.ModuleDict()
         self.shared = nn.ModuleDict()  # modules that several slots use
         self.first_block = 0  # set by the method
-        self.checkpointing = (
-            False  # compute a block again in the backward pass instead of keeping what is in it
-        )
+        # compute a block again in the backward pass instead of keeping what is in it
+        self.checkpointing = False
 
     @property
     def backbone(self) -> VideoViT:

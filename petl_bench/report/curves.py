@@ -83,7 +83,7 @@ def _read(path: Path) -> tuple[_Points, _Points]:
 def _form(kind: str, field: str) -> re.Pattern[bytes]:
     """Lines as a run writes them."""
     number = r"(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)"
-    line = rf'^{{"kind": "{kind}", "step": (\d+), "epoch": {number}, "{field}": {number}(?:, [^\n{{}}]*)?}}$'
+    line = rf'^{{"kind": "{kind}", "step": (\d{{1,18}}), "epoch": {number}, "{field}": {number}(?:, [^\n{{}}]*)?}}$'
     return re.compile(line.encode(), re.MULTILINE)
 
 
