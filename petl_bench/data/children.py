@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, parent_process, resource_tracker
+from types import TracebackType
 
 import torch
 
@@ -48,10 +50,18 @@ def one_thread() -> Iterator[None]:
 def become_child() -> None:
     """To be called first in a child: one thread for tensors, no ear for Ctrl-C, an end with its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where a server started it, the mask was another's
+    sys.excepthook = _unless_hung_up
     torch.set_num_threads(1)
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _unless_hung_up(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """What Python prints of an exception that nobody caught, but for a connection that the other end gave up: the
+    thread that hands tensors over sees that when its parent is interrupted as it fetches one."""
+    if not isinstance(error, EOFError | ConnectionError):
+        sys.__excepthook__(kind, error, traceback)
 
 
 def _end_with(sentinel: int) -> None:
