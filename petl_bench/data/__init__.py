@@ -2,7 +2,7 @@
 
 from petl_bench.data.batch import Batch
 from petl_bench.data.decode import DecodeError, decoder_version
-from petl_bench.data.loader import AugmentOn, Loader, TimeOrder
+from petl_bench.data.loader import AugmentOn, Loader, TimeOrder, expect_workers
 from petl_bench.data.manifest import Clip, Manifest, VideoData
 from petl_bench.data.sources import DatasetState, dataset_state, open_data
 from petl_bench.dataset_config import data_root
@@ -20,5 +20,6 @@ __all__ = [
     "data_root",
     "dataset_state",
     "decoder_version",
+    "expect_workers",
     "open_data",
 ]

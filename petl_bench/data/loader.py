@@ -10,6 +10,8 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
+from multiprocessing import forkserver
+from multiprocessing.context import BaseContext
 from typing import Any, Literal
 
 import numpy as np
@@ -182,18 +184,13 @@ class Loader:
         silence_decoders()
 
     def _start(self, workers: int) -> DataLoader[Batch]:
-        # Not fork: this process has threads. The server imports the package once, for all workers.
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if "forkserver" in methods:
-            context.set_forkserver_preload([__name__])
         return DataLoader(
             self._reader,
             batch_sampler=self._plan,  # type: ignore[arg-type]
             num_workers=workers,
             collate_fn=_as_it_is,
             pin_memory=self._pin_memory,
-            multiprocessing_context=context,
+            multiprocessing_context=_context(),
             persistent_workers=True,
             worker_init_fn=_start_worker,
             generator=torch.Generator(),  # or it would draw from the global one
@@ -249,6 +246,22 @@ class Loader:
         self._turn += 1
         self._batches = iter(())
         self._workers = None
+
+
+def expect_workers() -> None:
+    """Let what workers need be imported while this process does other things: 2 to 3 seconds."""
+    if _context().get_start_method() == "forkserver":
+        with children_deaf_to_interrupts():
+            forkserver.ensure_running()
+
+
+def _context() -> BaseContext:
+    # Not fork: this process has threads. The server imports the package once, for all workers.
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def generator(purpose: int, seed: int, epoch: int, index: int) -> np.random.Generator:

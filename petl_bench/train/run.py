@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from petl_bench.backbone import VideoViT, load_backbone
 from petl_bench.compiler import check_compiler
 from petl_bench.config import RunConfig
-from petl_bench.data import VideoData, open_data
+from petl_bench.data import VideoData, expect_workers, open_data
 from petl_bench.data.decode import decoder_name
 from petl_bench.data.prepared import prepared_text
 from petl_bench.display import Display
@@ -82,6 +82,9 @@ def run_all(configs: list[RunConfig], options: Options) -> list[RunRecord]:
         check_compiler(device)
     for c in todo:
         make_method(c.method.name, c.method.settings)
+    workers = options.workers if options.workers is not None else _default_workers(device)
+    if todo and workers:
+        expect_workers()
     with _stop_on_signals() as stop:
         # what is missing is found before time is spent on what is there: data on disk, weights, data to be rendered
         on_disk = [c for c in todo if c.dataset.source.kind != "synth"]
@@ -95,7 +98,8 @@ def run_all(configs: list[RunConfig], options: Options) -> list[RunRecord]:
             _make_room(c, options)
         for _, group in groupby(sorted(todo, key=_group_order(todo)), key=_group_key):
             runs = list(group)
-            _run_group(runs, data[_data_key(runs[0])], backbones[runs[0].backbone].to(device), options, stop)
+            backbone = backbones[runs[0].backbone].to(device)
+            _run_group(runs, data[_data_key(runs[0])], backbone, workers, options, stop)
     records = [RunFolder.of(options.out, c).read_record() for c in configs]
     return [r for r in records if r is not None]
 
@@ -186,12 +190,11 @@ def _differences(old: object, new: object, path: str = "") -> list[str]:
 
 
 def _run_group(
-    configs: list[RunConfig], data: VideoData, backbone: VideoViT, options: Options, stop: _Stop
+    configs: list[RunConfig], data: VideoData, backbone: VideoViT, workers: int, options: Options, stop: _Stop
 ) -> None:
     first, display = configs[0], options.display
     stop()
     device = next(backbone.parameters()).device
-    workers = options.workers if options.workers is not None else _default_workers(device)
     lockstep = Lockstep(
         configs,
         options.out,

@@ -9,7 +9,8 @@ clip, of one process on one core, all kinds in turn:
     plain             plain.py: every frame decoded by PyAV, floats, RandAugment frame by frame
     files, workers    the loader on the files, augmentation in the workers
     files, device     the same with augmentation on the device: what is left to the worker
-    prepared, ...     from what `petl-bench datasets prepare` makes
+    jpeg, ...         from what `petl-bench datasets prepare` makes
+    raw, device       from `prepare --format raw`, with augmentation on the device
     device            what the device then does, by the clock; it runs beside the workers
 
 The wanted ratios are of `plain` to what the worker does.
@@ -103,12 +104,12 @@ def measure(folder: Path, kind: made_clips.Kind, args: argparse.Namespace) -> li
     """Rows of a kind of clip: training and tests."""
     config = data_set(folder, kind, args.scenes)
     listed = list_clips(config)
-    frames = folder / "frames"
-    prepare_clips(config, listed, folder, frames, Wanted(), jobs=1, timeout=600)
-    config = config.model_copy(update={"prepared": str(frames)})
-    data = open_data(config, 0)
-    cache = open_prepared(data)
-    assert cache is not None
+    caches: dict[str, PreparedCache | None] = {"files": None}
+    for form in ("jpeg", "raw"):
+        prepare_clips(config, listed, folder, folder / form, Wanted(kind=form), jobs=1, timeout=600)
+        data = open_data(config.model_copy(update={"prepared": str(folder / form)}), 0)
+        caches[form] = open_prepared(data)
+        assert caches[form] is not None
     rows = []
     for train in (True, False):
         clips = (data.train if train else data.test).clips
@@ -116,9 +117,9 @@ def measure(folder: Path, kind: made_clips.Kind, args: argparse.Namespace) -> li
         stride = config.sampling.stride if config.sampling.mode == "dense" else None
         plain = PlainReader(files, args.size, stride, 0 if train else max(config.views.temporal, 1))
         own = {
-            f"{source}, {on}": OwnReader(clips, config, args.size, train, held, on)
-            for source, held in (("files", None), ("prepared", cache))
-            for on in ON
+            f"{source}, {on}": OwnReader(clips, config, args.size, train, cache, on)
+            for source, cache in caches.items()
+            for on in (ON if source != "raw" else ON[1:])
         }
         ms = per_clip({"plain": plain.read_all, **own}, args.rounds)
         batch = own["files, device"].batch
@@ -134,8 +135,10 @@ def measure(folder: Path, kind: made_clips.Kind, args: argparse.Namespace) -> li
                 "split": "train" if train else "test, 3 views",
                 **{f"{name} ms": value for name, value in ms.items()},
                 "device ms": 1000 * median(seconds) / len(batch.labels),
-                "files x": ms["plain"] / min(ms["files, workers"], ms["files, device"]),
-                "prepared x": ms["plain"] / min(ms["prepared, workers"], ms["prepared, device"]),
+                **{
+                    f"{source} x": ms["plain"] / min(ms[name] for name in own if name.startswith(source))
+                    for source in caches
+                },
             }
         )
     return rows
