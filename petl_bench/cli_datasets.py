@@ -56,7 +56,7 @@ def check(
     from petl_bench.data.rendered import cores
     from petl_bench.data.sources import list_clips
     from petl_bench.dataset_config import data_root
-    from petl_bench.display import make_display
+    from petl_bench.display import Passes, make_display
     from petl_bench.suite import load_dataset
 
     changes = parse_set(list(set_ or []))
@@ -66,24 +66,14 @@ def check(
     config, _ = load_dataset(name, changes.get("dataset", {}))
     console = Console()
     display = make_display(console, quiet)
-    begun: set[str] = set()
-
-    def prepare(done: int, total: int, text: str) -> None:
-        if text not in begun:
-            begun.add(text)
-            display.begin(text, total, done)
-        display.advance(done)
+    passes = Passes(display)
 
     def told(done: int, total: int, bad: int) -> None:
-        if "check" not in begun:
-            begun.add("check")
-            display.begin(f"check {config.name}", total, done)
-        display.note(f"{bad:,} not decodable" if bad else "")
-        display.advance(done)
+        passes(f"check {config.name}", done, total, f"{bad:,} not decodable" if bad else "")
 
     try:
         with display:
-            listed = list_clips(config, prepare)
+            listed = list_clips(config, lambda done, total, text: passes(text, done, total))
             report = check_clips(
                 config,
                 listed,

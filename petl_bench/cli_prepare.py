@@ -52,7 +52,7 @@ def prepare(
     from petl_bench.data.sources import list_clips
     from petl_bench.dataset_config import data_root
     from petl_bench.datasets_table import prepare_summary
-    from petl_bench.display import make_display
+    from petl_bench.display import Passes, make_display
     from petl_bench.suite import load_dataset
 
     changes = parse_set(list(set_ or []))
@@ -67,18 +67,15 @@ def prepare(
     folder, usual = _folder(config, out)
     console = Console()
     display = make_display(console, quiet)
-    begun: set[str] = set()
+    passes = Passes(display)
 
-    def told(task: str, done: int, total: int, failed: int = 0) -> None:
-        if task not in begun:
-            begun.add(task)
-            display.begin(task, total, done)
-        display.note(f"{failed:,} {'broken' if task == 'verify' else 'failed'}" if failed else "")
-        display.advance(done)
+    def told(task: str, done: int, total: int, failed: int) -> None:
+        why = "broken" if task == "verify" else "failed"
+        passes(task, done, total, f"{failed:,} {why}" if failed else "")
 
     try:
         with display:
-            listed = list_clips(config, lambda done, total, text: told(text, done, total))
+            listed = list_clips(config, lambda done, total, text: passes(text, done, total))
             done = prepare_clips(
                 config,
                 listed,

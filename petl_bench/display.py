@@ -182,6 +182,22 @@ class LiveDisplay(Display):
         return Group(table, self._bar)
 
 
+class Passes:
+    """Passes that begin when they are first heard of."""
+
+    def __init__(self, display: Display) -> None:
+        self._display = display
+        self._begun: set[str] = set()
+
+    def __call__(self, task: str, done: int, total: int, note: str = "") -> None:
+        """How far a pass is, and a word beside its bar."""
+        if task not in self._begun:
+            self._begun.add(task)
+            self._display.begin(task, total, done)
+        self._display.note(note)
+        self._display.advance(done)
+
+
 def make_display(console: Console, quiet: bool = False) -> Display:
     """Live on a terminal, plain lines elsewhere, nothing when quiet."""
     if quiet:

@@ -22,7 +22,7 @@ from petl_bench.config import RunConfig
 from petl_bench.data import VideoData, expect_workers, open_data
 from petl_bench.data.decode import decoder_name
 from petl_bench.data.prepared import prepared_text
-from petl_bench.display import Display
+from petl_bench.display import Display, Passes
 from petl_bench.errors import UserError
 from petl_bench.method import make_method
 from petl_bench.records import RunRecord
@@ -228,14 +228,11 @@ def _run_group(
 
 
 def _preparing(display: Display, stop: _Stop) -> Callable[[int, int, str], None]:
-    begun: set[str] = set()
+    passes = Passes(display)
 
     def tick(done: int, total: int, text: str) -> None:
         stop()
-        if text not in begun:
-            begun.add(text)
-            display.begin(text, total, done)
-        display.advance(done)
+        passes(text, done, total)
 
     return tick
 
