@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from petl_bench.data import augment
+from petl_bench.data import augment, device_randaugment
 from petl_bench.data.device_randaugment import MOST, apply_on_device, in_groups
 from petl_bench.data.device_resize import Axis, drawn_views, resize, spatial_views
 from petl_bench.data.packed import Decoded, PackedClips
@@ -85,6 +85,24 @@ def test_groups_are_of_one_kind_and_bounded() -> None:
         assert len({i % 3 for i in group}) == 1
         assert len(group) == 1 or sum(clips[i].numel() for i in group) <= MOST
     assert max(len(group) for group in groups) == 4
+
+
+def test_clips_beyond_the_bound_go_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same pixels, and never more of them at a time than the bound allows."""
+    frames, drawn = _frames(60, 80, "soft", 7), (Applied("Contrast", 6.7, True), Applied("Rotate", 6.7, True))
+    bound = 2 * frames[0].numel()
+    box = augment.draw_view(60, 80, Augment(), 48, np.random.default_rng(0))
+    monkeypatch.setattr(device_randaugment, "MOST", bound)
+    seen: list[int] = []
+    whole = device_randaugment.KINDS["Contrast"]
+    monkeypatch.setitem(
+        device_randaugment.KINDS, "Contrast", lambda part, of: seen.append(part.numel()) or whole(part, of)
+    )
+    (done,) = apply_on_device([frames], [drawn])
+    assert torch.equal(done, apply(frames, drawn))
+    assert len(frames) > 3 and len(seen) == -(-len(frames) // 2) and max(seen) <= bound
+    (view,) = drawn_views([frames], [box], 48, "bicubic")
+    assert torch.equal(view, augment.transform(frames, box, 48, "bicubic"))
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])

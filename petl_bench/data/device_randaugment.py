@@ -7,6 +7,7 @@ the control flow is known to the host, so nothing waits for the device. The pixe
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -38,15 +39,14 @@ def apply_on_device(clips: Sequence[Tensor], operations: Sequence[tuple[Applied,
         for group in in_groups(kinds, clips):
             kind, _ = kinds[group[0]]
             frames = stacked(clips, group)
-            operation, of_group = KINDS[kind], [drawn[i] for i in group]
-            # a clip that is too large goes frame by frame: no operation looks at another one
-            few = max(1, MOST // frames[0, 0].numel()) if len(group) == 1 else frames.shape[1]
-            done = torch.cat(
-                [operation(part.contiguous(), of_group) for part in torch.split(frames, few, 1)], 1
-            )
+            done = in_parts(frames, partial(_done, kind, [drawn[i] for i in group]))
             for i, clip in zip(group, done, strict=True):
                 clips[i] = clip
     return clips
+
+
+def _done(kind: str, drawn: Sequence[Applied], frames: Tensor) -> Tensor:
+    return KINDS[kind](frames, drawn)
 
 
 def stacked(clips: Sequence[Tensor], group: Sequence[int]) -> Tensor:
@@ -64,6 +64,13 @@ def in_groups(keys: Mapping[int, Hashable], clips: Sequence[Tensor]) -> list[lis
         step = max(1, MOST // max(1, clips[group[0]].numel()))
         out += [group[first : first + step] for first in range(0, len(group), step)]
     return out
+
+
+def in_parts(frames: Tensor, do: Callable[[Tensor], Tensor]) -> Tensor:
+    """What `do` makes of (G, T, 3, H, W), of fewer frames at a time where they are large: none looks at another."""
+    few = max(1, MOST // max(1, frames[:, 0].numel()))
+    parts = [do(part.contiguous()) for part in torch.split(frames, few, 1)]
+    return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
 
 def kind_of(name: str) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from petl_bench.data.augment import Draw, Interpolation, short_side, view_corners
-from petl_bench.data.device_randaugment import in_groups, stacked, to_device_of
+from petl_bench.data.device_randaugment import in_groups, in_parts, stacked, to_device_of
 
 CUBIC = -0.75  # PyTorch's a
 
@@ -87,13 +87,17 @@ def resize(
     Returns:
         (G, T, 3, height, width) uint8.
     """
-    G, T, C, H, W = frames.shape
-    across = weights(columns, W, width, interpolation, frames)
-    down = weights(rows, H, height, interpolation, frames)
+    across = weights(columns, frames.shape[-1], width, interpolation, frames).transpose(1, 2)
+    down = weights(rows, frames.shape[-2], height, interpolation, frames)[:, None]
+
+    def products(part: Tensor) -> Tensor:
+        G, T, C, H, W = part.shape
+        value = _rounded(part.view(G, T * C * H, W).float() @ across)
+        value = _rounded(down @ value.view(G, T * C, H, width))
+        return value.to(torch.uint8).view(G, T, C, height, width)
+
     with _whole_float32():
-        value = _rounded(frames.view(G, T * C * H, W).float() @ across.transpose(1, 2))
-        value = _rounded(down[:, None] @ value.view(G, T * C, H, width))
-    return value.to(torch.uint8).view(G, T, C, height, width)
+        return in_parts(frames, products)
 
 
 def _rounded(value: Tensor) -> Tensor:
