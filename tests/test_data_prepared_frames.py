@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from prepared_clips import (
     config_of,
     listed_twice,
@@ -21,7 +23,7 @@ from video_files import all_frames, barred_frames, numbered_frames, read_number,
 
 from petl_bench.data import Clip, Loader, open_data
 from petl_bench.data.decode import open_video
-from petl_bench.data.frame_coding import FrameFormat, decode_frame, encode_frame, shrunk
+from petl_bench.data.frame_coding import FrameFormat, decode_frame, decode_jpeg, encode_frame, shrunk
 from petl_bench.data.prepare import Wanted, prepare_clips
 from petl_bench.data.prepared import open_clip, open_prepared
 from petl_bench.data.sources import list_clips
@@ -155,6 +157,23 @@ def test_coding_refuses_other_sizes() -> None:
         assert decode_frame(data, 48, 64, how).shape == (48, 64, 3)
         with pytest.raises((ValueError, OSError)):
             decode_frame(data, 48, 65, how)
+
+
+@pytest.mark.parametrize("quality", [30, 90, 100])
+def test_jpegs_have_pillows_pixels(quality: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever library decodes them; odd sizes have half a pixel of colour at their edge."""
+    for height, width in ((48, 64), (33, 51), (1, 7), (240, 427)):
+        frame = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        data = encode_frame(frame, FrameFormat(quality=quality))
+        pillow = np.asarray(Image.open(io.BytesIO(data)))
+        assert torch.ops.image.decode_jpeg
+        np.testing.assert_array_equal(decode_jpeg(data), pillow)
+        with monkeypatch.context() as without:
+            without.setattr(torch.ops, "image", object())
+            np.testing.assert_array_equal(decode_jpeg(data), pillow)
+    for broken in (b"", b"no jpeg", data[:20]):
+        with pytest.raises((ValueError, OSError)):
+            decode_jpeg(broken)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

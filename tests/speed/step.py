@@ -81,7 +81,8 @@ def peak_memory(step: Ours | Plain) -> float:
     plain = isinstance(step, Plain)
     set_plain(step.model, plain)
     set_plain(step.model.backbone, plain)
-    return step_memory_mb(step.model, step.clips, step.labels, F.cross_entropy)
+    with torch.autocast("cpu", dtype=step.precision, enabled=step.precision != torch.float32):
+        return step_memory_mb(step.model, step.clips, step.labels, F.cross_entropy)
 
 
 def measured_peak(device: torch.device, precision: torch.dtype) -> float:
@@ -102,6 +103,22 @@ def flops_of(eager: Plain) -> int:
     return int(counter.get_total_flops())
 
 
+def speed_of(ours: Ours, plain: Plain, args: argparse.Namespace, peak: float) -> dict[str, float]:
+    begin = time.perf_counter()
+    ours()
+    start = synchronised(args.device) - begin
+    plain()
+    flops = flops_of(plain)
+    seconds = in_turn({"ours": ours, "plain": plain}, args.device, args.rounds)
+    return {
+        "clips/s": args.batch / seconds["ours"],
+        "plain clips/s": args.batch / seconds["plain"],
+        "speed x": seconds["plain"] / seconds["ours"],
+        "% of peak": 100 * flops / seconds["ours"] / 1e12 / peak,
+        "start s": start,
+    }
+
+
 def row(label: str, backbone: VideoViT, args: argparse.Namespace, peak: float) -> dict[str, Any]:
     device, precision = args.device, args.precision
     model = build(make_method(label), backbone, CLASSES, frames=args.frames).train()
@@ -112,29 +129,19 @@ def row(label: str, backbone: VideoViT, args: argparse.Namespace, peak: float) -
     labels = torch.randint(0, CLASSES, (args.batch,), generator=g)
     given = (model, clips.to(device), labels.to(device), precision)
     ours, plain = Ours(*given), Plain(*given)
-    begin = time.perf_counter()
-    ours()
-    start = synchronised(device) - begin
-    plain()
-    flops = flops_of(plain)
-    seconds = in_turn({"ours": ours, "plain": plain}, device, args.rounds)
+    times = speed_of(ours, plain, args, peak) if args.rounds else {}
     memory = {}
     pairs: list[tuple[str, Ours | Plain, Ours | Plain]] = [("ours", ours, plain), ("plain", plain, ours)]
     for name, step, other in pairs:
         other.optimizer.state.clear()  # the moments of one alone
         step()
         memory[name] = peak_memory(step)
-    return {
-        "method": label,
-        "clips/s": args.batch / seconds["ours"],
-        "plain clips/s": args.batch / seconds["plain"],
-        "speed x": seconds["plain"] / seconds["ours"],
+    sizes = {
         "MiB": memory["ours"],
         "plain MiB": memory["plain"],
         "memory x": memory["ours"] / memory["plain"],
-        "% of peak": 100 * flops / seconds["ours"] / 1e12 / peak,
-        "start s": start,
     }
+    return {"method": label, **times, **sizes}
 
 
 def main() -> None:
@@ -146,7 +153,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", type=torch.device)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=10, help="0: no times, memory alone")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None)
@@ -164,7 +171,7 @@ def main() -> None:
     backbone = load_backbone(config).to(args.device)
     compiled = gpu if args.compile is None else args.compile
     backbone.set_compiled(compiled)
-    peak = measured_peak(args.device, args.precision)
+    peak = measured_peak(args.device, args.precision) if args.rounds else 0.0
     rows = []
     for label in args.methods.split(","):
         try:
@@ -181,7 +188,7 @@ def main() -> None:
         "compile": compiled,
         "checkpointing": args.checkpointing,
         "rounds": args.rounds,
-        "measured_peak_tflops": round(peak, 3),
+        **({"measured_peak_tflops": round(peak, 3)} if args.rounds else {}),
     }
     write({"machine": machine(args.device), "settings": settings}, rows, args.out)
 
