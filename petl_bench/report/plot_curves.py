@@ -11,9 +11,6 @@ from petl_bench.report.collect import Comparison
 from petl_bench.report.curves import Curve, RowCurves
 from petl_bench.report.figure import (
     FONT,
-    PALE,
-    RULE,
-    SMALL,
     Colors,
     in_points,
     new_figure,
@@ -23,6 +20,7 @@ from petl_bench.report.figure import (
 )
 from petl_bench.report.labels import spread
 from petl_bench.report.measure import digits
+from petl_bench.report.reference import along, draw_reference
 
 MOST_NAMES = 24  # lines that have a name; more are drawn grey
 _MOST_BANDS = 10
@@ -61,9 +59,12 @@ def training_curves(comparison: Comparison, curves: Mapping[str, RowCurves], col
         axes.tick_params(labelbottom=False)
     figure.axes[-1].set_xlabel("epoch")
     axes.set_xlim(0, max(c.epochs[-1] for c in top1.values()))
-    _reference(axes, comparison.chance, "chance", top1)
-    _reference(axes, comparison.blind_ceiling, "order-blind ceiling", top1)
     _names(figure, axes, named, shown)
+    taken = [place for c in top1.values() for place in along(axes, c.epochs, [v.mean for v in c.values])]
+    low, high = axes.get_ylim()
+    for value, name in ((comparison.chance, "chance"), (comparison.blind_ceiling, "order-blind ceiling")):
+        if value is not None and low <= value <= high:
+            draw_reference(axes, value, f"{name} {digits(value)} %", taken)
     return figure
 
 
@@ -118,25 +119,6 @@ def _reaches_down(curves: Mapping[str, Curve]) -> bool:
     """Zero belongs on the axis unless it would squash the curves."""
     values = [v.mean for c in curves.values() for v in c.values]
     return min(values) < 1.5 * max(max(values) - min(values), 10.0)
-
-
-def _reference(axes: Axes, value: float | None, name: str, curves: Mapping[str, Curve]) -> None:
-    """A line with its name, where it lies within the axis; the name at the end where fewer curves pass."""
-    low, high = axes.get_ylim()
-    if value is None or not low <= value <= high:
-        return
-    axes.axhline(value, color=RULE, lw=1.0, ls=(0, (4, 3)), zorder=1)
-    middle = max(c.epochs[-1] for c in curves.values()) / 2
-    near = [
-        epoch
-        for curve in curves.values()
-        for epoch, v in zip(curve.epochs, curve.values, strict=True)
-        if -0.04 < (v.mean - value) / (high - low) < 0.1
-    ]
-    left = sum(e <= middle for e in near) < sum(e > middle for e in near)
-    x, side = (0.008, "left") if left else (0.992, "right")
-    place, text = axes.get_yaxis_transform(), f"{name} {digits(value)} %"
-    axes.text(x, value, text, transform=place, ha=side, va="bottom", fontsize=SMALL, color=PALE, zorder=4)
 
 
 def _names(figure: Figure, axes: Axes, curves: Mapping[str, Curve], colors: Colors) -> None:

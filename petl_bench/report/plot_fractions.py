@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,19 +12,17 @@ from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.figure import (
     FONT,
     INK,
-    PALE,
-    RULE,
     SMALL,
     Colors,
     in_points,
     new_figure,
     readable,
     settle,
-    text_size,
     title,
 )
-from petl_bench.report.labels import spread
+from petl_bench.report.labels import Point, spread
 from petl_bench.report.measure import digits
+from petl_bench.report.reference import along, draw_reference
 from petl_bench.report.sweeps import DataLine
 
 MOST_LINES = 20  # that have a name and a colour
@@ -50,8 +47,9 @@ def data_efficiency(comparison: Comparison, lines: Sequence[DataLine], colors: C
     _fraction_axis(axes, [row for line in lines for row in line.rows])
     references = _accuracy_axis(axes, lines, comparison)
     _names(figure, axes, lines, colors)
+    taken = [place for line in lines for place in _taken(axes, line)]
     for value, text in references:
-        _reference(axes, value, text, lines)
+        draw_reference(axes, value, text, taken)
     return figure
 
 
@@ -119,42 +117,12 @@ def _accuracy_axis(axes: Axes, lines: Sequence[DataLine], comparison: Comparison
     return found
 
 
-def _reference(axes: Axes, value: float, text: str, lines: Sequence[DataLine]) -> None:
-    """A reference line with its text where the methods' lines pass least. The layout must be settled."""
-    axes.axhline(value, color=RULE, lw=1.0, ls=(0, (4, 3)), zorder=1)
-    width, height = text_size(text, SMALL)
-    (left, y), (right, _) = (in_points(axes, x, value) for x in axes.get_xlim())
-    taken = [point for line in lines for point in _along(axes, line)]
-
-    def passing(place: tuple[float, float]) -> int:
-        x0, y0 = place
-        return sum(x0 - 4 <= x <= x0 + width + 4 and y0 - 5 <= z <= y0 + height + 5 for x, z in taken)
-
-    starts = [left + 4 + k / 8 * (right - left - width - 8) for k in range(9)]
-    x0, y0 = min(((x, y + up) for up in (2.0, -height - 2.0) for x in starts), key=passing)
-    axes.annotate(
-        text,
-        (axes.get_xlim()[0], value),
-        xytext=(x0 - left, y0 - y + height * 0.15),
-        textcoords="offset points",
-        fontsize=SMALL,
-        color=PALE,
-        zorder=4,
-    )
-
-
-def _along(axes: Axes, line: DataLine, steps: int = 24) -> list[tuple[float, float]]:
-    """Points of a method's line and of its bars, in points from the figure's corner."""
-    means = [in_points(axes, row.fraction, row.top1.mean) for row in line.rows]
-    out = [
-        (a[0] + k / steps * (b[0] - a[0]), a[1] + k / steps * (b[1] - a[1]))
-        for a, b in pairwise(means)
-        for k in range(steps + 1)
-    ]
-    for row in line.rows:
-        std = row.top1.std or 0.0
-        out += [in_points(axes, row.fraction, row.top1.mean + end) for end in (-std, std)]
-    return out
+def _taken(axes: Axes, line: DataLine) -> list[Point]:
+    """Places of a method's line and of its bars."""
+    means = [row.top1.mean for row in line.rows]
+    ends = [(row, row.top1.std or 0.0) for row in line.rows]
+    bars = [in_points(axes, row.fraction, row.top1.mean + end) for row, std in ends for end in (-std, std)]
+    return [*along(axes, [row.fraction for row in line.rows], means), *bars]
 
 
 def _names(figure: Figure, axes: Axes, lines: Sequence[DataLine], colors: Colors) -> None:

@@ -23,10 +23,11 @@ from petl_bench.report.figure import (
     text_size,
     title,
 )
-from petl_bench.report.labels import Box, place_if_free, place_labels
+from petl_bench.report.labels import Box, Point, place_if_free, place_labels
 from petl_bench.report.measure import count, digits
 from petl_bench.report.pareto import pareto_front
-from petl_bench.report.tradeoff_axes import Price, accuracy_axis, cost_axis, draw_reference
+from petl_bench.report.reference import along, draw_reference
+from petl_bench.report.tradeoff_axes import Price, accuracy_axis, cost_axis
 
 PARAMETERS = Price(
     "trainable_params_without_head", "trained parameters, head not counted", count, "trained parameters"
@@ -55,7 +56,10 @@ def tradeoff(comparison: Comparison, price: Price, colors: Colors) -> Figure:
     steps = _steps(axes, [points[i] for i in front])
     xs, ys = zip(*steps, strict=True)
     axes.plot(xs, ys, color=RULE, lw=1.4, zorder=2, solid_joinstyle="round")
-    obstacles = [box for line in references for box in draw_reference(axes, line, points)]
+    taken = along(axes, xs, ys)
+    for row, point in zip(rows, points, strict=True):
+        taken += _bar(axes, row, *point)
+    obstacles = [box for line in references for box in draw_reference(axes, line.top1, line.text, taken)]
     for i, row in enumerate(rows):
         obstacles += _point(axes, row, *points[i], colors[row.label][0], pale=i not in front)
     obstacles += _segments(axes, steps)
@@ -133,6 +137,11 @@ def _key(axes: Axes, rows: Sequence[Row]) -> None:
         fontsize=SMALL,
         frameon=False,
     )
+
+
+def _bar(axes: Axes, row: Row, x: float, y: float) -> list[Point]:
+    """Places of a point and of the ends of its bar."""
+    return [in_points(axes, x, y + end) for end in (0.0, -(row.top1.std or 0.0), row.top1.std or 0.0)]
 
 
 def _point(axes: Axes, row: Row, x: float, y: float, color: str, pale: bool) -> list[Box]:

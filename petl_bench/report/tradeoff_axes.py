@@ -10,8 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from petl_bench.report.collect import Comparison, Row
-from petl_bench.report.figure import PALE, RULE, SMALL, in_points, text_size
-from petl_bench.report.labels import Box
 from petl_bench.report.measure import digits
 
 
@@ -100,37 +98,3 @@ def accuracy_axis(axes: Axes, comparison: Comparison, rows: Sequence[Row]) -> li
     margin = max(0.07 * (high - low), (10.0 - (high - low)) / 2, 0.0)
     axes.set_ylim(max(low - margin, -2.0), min(high + margin, 104.0))
     return found
-
-
-def draw_reference(axes: Axes, line: Reference, points: Sequence[tuple[float, float]]) -> list[Box]:
-    """A reference line with its text at the emptier end. The layout must be settled.
-
-    Returns:
-        the room that the text and the line take.
-    """
-    bottom, top = axes.get_ylim()
-    y = bottom if line.top1 is None else line.top1
-    if line.top1 is not None:
-        axes.axhline(y, color=RULE, lw=1.0, ls=(0, (4, 3)), zorder=1)
-    left, right = axes.get_xlim()
-    middle = axes.transData.inverted().transform(axes.transAxes.transform((0.5, 0)))[0]
-    near = [x for x, v in points if abs(v - y) < 0.12 * (top - bottom)]
-    at_left = sum(x <= middle for x in near) < sum(x > middle for x in near)
-    width, height = text_size(line.text, SMALL)
-    end = left if at_left else right
-    axes.annotate(
-        line.text,
-        (end, y),
-        xytext=(4 if at_left else -4, 2),
-        textcoords="offset points",
-        ha="left" if at_left else "right",
-        va="bottom",
-        fontsize=SMALL,
-        color=PALE,
-    )
-    x0, y0 = in_points(axes, end, y)
-    x0 = x0 + 4 if at_left else x0 - 4 - width
-    taken = [Box(x0, y0 - 1, x0 + width, y0 + 2 + height)]
-    if line.top1 is not None:
-        taken.append(Box(in_points(axes, left, y)[0], y0 - 1, in_points(axes, right, y)[0], y0 + 1))
-    return taken
