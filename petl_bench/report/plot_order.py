@@ -40,7 +40,7 @@ def frame_order(comparison: Comparison, rows: Sequence[Row]) -> Figure:
         _line(axes, y, {name: v for name, _, _ in _MARKS if (v := _measure(row, name))})
     axes.set_yticks(range(len(shown)), [shorten(row.label, 190, FONT) for row in shown], color=INK)
     axes.tick_params(axis="y", length=0)
-    axes.set_ylim(len(shown) - 0.5, -0.6)
+    axes.set_ylim(len(shown) - 0.5, -1.1)  # the name of chance stands above the first row
     _limits(axes, shown, comparison)
     handles = [
         Line2D([], [], ls="", marker=mark, ms=6.5, mfc=color, mec=color, mew=1.8) for _, color, mark in _MARKS

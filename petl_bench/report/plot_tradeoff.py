@@ -85,18 +85,19 @@ def _variant(row: Row) -> str:
 
 
 def headline(dataset: str, rows: Sequence[Row], price: Price) -> str:
-    """The picture in a sentence: who is ahead, and who gets within a standard deviation of it for less."""
+    """The picture in a sentence: who is ahead, and who gets within its standard deviation for less."""
     best = max(rows, key=lambda r: (r.top1.mean, -r.cost[price.key].mean))
 
     def cost(row: Row) -> str:
         return f"{price.show(row.cost[price.key].mean)} {price.phrase}"
 
     if best.top1.std is not None:
-        reach = [r for r in rows if best.top1.mean - r.top1.mean <= max(best.top1.std or 0, r.top1.std or 0)]
+        # of the best: a row whose seeds scatter widely is not near for that
+        reach = [r for r in rows if best.top1.mean - r.top1.mean <= best.top1.std]
         cheapest = min(reach, key=lambda r: r.cost[price.key].mean)
         if cheapest.cost[price.key].mean < best.cost[price.key].mean:
             return (
-                f"{dataset}: {cheapest.label} comes within a standard deviation of {best.label} "
+                f"{dataset}: {cheapest.label} comes within the standard deviation of {best.label} "
                 f"({cheapest.top1.mean:.1f} and {best.top1.mean:.1f} % top-1) "
                 f"with {cost(cheapest)} instead of {price.show(best.cost[price.key].mean)}"
             )

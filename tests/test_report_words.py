@@ -1,14 +1,21 @@
-"""Reference lines: their text stands where nothing else is."""
+"""What a picture says in words: the text of reference lines, which stands where nothing else is, and its title."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
+from report_runs import record, write_run
 
+from petl_bench.report.collect import compare
 from petl_bench.report.figure import drawing, in_points, new_figure, settle
+from petl_bench.report.paper_numbers import Paper
+from petl_bench.report.plot_tradeoff import PARAMETERS, headline
 from petl_bench.report.reference import along, draw_reference
+from petl_bench.report.runs import read_runs
 
 
 def _axes() -> tuple[Figure, Axes]:
@@ -69,3 +76,26 @@ def test_along_is_dense_between_the_corners() -> None:
         assert places[0] == in_points(axes, 0, 0) and places[-1] == in_points(axes, 10, 100)
         assert places[6] == pytest.approx(in_points(axes, 10, 50))
     assert len(places) == 9
+
+
+@pytest.mark.parametrize(
+    ("others", "says"),
+    [
+        ({"noisy": ([60.0, 80.0, 99.0], 30_000)}, "best has the highest top-1, 92.0 %, with 67.0k trained parameters"),
+        (
+            {"near": ([91.5, 91.7, 91.9], 40_000)},
+            "near comes within the standard deviation of best (91.7 and 92.0 % top-1) with 40.0k trained parameters "
+            "instead of 67.0k",
+        ),
+    ],
+)  # fmt: skip
+def test_only_what_is_near_is_said_to_be(
+    others: dict[str, tuple[list[float], int]], says: str, tmp_path: Path
+) -> None:
+    """Not a row whose own seeds scatter so much that the best is within them."""
+    rows = {"best": ([91.5, 92.0, 92.5], 67_000), **others}
+    for label, (values, params) in rows.items():
+        for seed, top1 in enumerate(values):
+            write_run(tmp_path, record(label, seed, top1, params=params))
+    (found,) = compare(read_runs(tmp_path, "demo"), Paper([]))
+    assert headline(found.name, found.rows, PARAMETERS) == f"synth_motion: {says}"
