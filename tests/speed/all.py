@@ -28,12 +28,31 @@ def commands(gpu: bool, quick: bool) -> dict[str, list[str]]:
         kinetics = [*b16, "--clips", "64" if quick else "512", "--batch", "32", "--workers", "8"]
     else:
         step = ["--batch", "8", "--threads", "1", "--rounds", "3" if quick else "15"]
-        embedded = ["--clips", "48" if quick else "240"]
-        kinetics = ["--clips", "16" if quick else "48"]
+        embedded = ["--clips", "48" if quick else "600"]
+        kinetics = ["--clips", "16" if quick else "200"]
     few = ["--scenes", "2", "--rounds", "1"] if quick else []
+    memory = [
+        *b16,
+        "--batch",
+        "1" if quick else "2",
+        "--rounds",
+        "0",
+        "--precision",
+        "bf16",
+        "--threads",
+        "1",
+    ]
     random = [*b16, "--set", "backbone.weights=random"] if gpu else []
     return {
         f"step_{device}": ["step.py", *step],
+        **(
+            {f"step_{device}_checkpointing": ["step.py", *step, "--checkpointing"]}
+            if gpu
+            else {
+                "step_memory_vit_b16": ["step.py", *memory],
+                "step_memory_vit_b16_checkpointing": ["step.py", *memory, "--checkpointing"],
+            }
+        ),
         f"suite_embedded_{device}": ["suite.py", "--data", "embedded", *embedded],
         f"suite_kinetics_{device}": ["suite.py", "--data", "kinetics", *kinetics],
         f"pipeline_{device}": ["pipeline.py", *few],
