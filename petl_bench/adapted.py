@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from petl_bench.backbone import VideoViT, embed
 from petl_bench.block import ClipShape, run_block
+from petl_bench.errors import UserError, unknown_name
 
 STREAM_SLOTS = ("tokens", "before_attn", "after_attn", "before_mlp", "after_mlp", "beside_mlp")
 LINEAR_SLOTS = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
@@ -94,12 +95,12 @@ class AdaptedViT(nn.Module):
         self.owned["norm"].requires_grad_(True)
 
     def fill(self, index: int, slot: str, module: nn.Module) -> None:
-        """Put a module into a slot of block `index`. Raises ValueError for unknown and taken slots."""
+        """Put a module into a slot of block `index`. Raises UserError for unknown and taken slots."""
         if slot not in STREAM_SLOTS + LINEAR_SLOTS:
-            raise ValueError(f"no slot {slot!r}; slots: {', '.join(STREAM_SLOTS + LINEAR_SLOTS)}")
+            raise unknown_name("slot", slot, STREAM_SLOTS + LINEAR_SLOTS)
         key = f"{index}_{slot.replace('.', '-')}"
         if key in self.slots:
-            raise ValueError(f"slot {slot!r} of block {index} is taken")
+            raise UserError(f"Slot {slot!r} of block {index} is taken.")
         self.slots[key] = module
 
     # -- the forward pass ----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from petl_bench import cli_datasets, cli_show, cli_train
+from petl_bench.cli_options import Command
 from petl_bench.errors import UserError
 
 app = typer.Typer(
@@ -17,14 +18,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-app.command()(cli_train.run)
-app.command()(cli_train.tune)
-app.command()(cli_show.report)
-app.command()(cli_show.methods)
-app.command()(cli_show.check)
+app.command(cls=Command)(cli_train.run)
+app.command(cls=Command)(cli_train.tune)
+app.command(cls=Command)(cli_show.report)
+app.command(cls=Command)(cli_show.methods)
+app.command(cls=Command)(cli_show.check)
 app.add_typer(cli_datasets.app, name="datasets")
-app.command()(cli_show.profile)
-app.command()(cli_train.pretrain)
+app.command(cls=Command)(cli_show.profile)
+app.command(cls=Command)(cli_train.pretrain)
 
 
 def main() -> None:

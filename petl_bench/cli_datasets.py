@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from petl_bench.cli_options import Command
 from petl_bench.cli_prepare import prepare
 from petl_bench.errors import UserError, unknown_name
 
@@ -18,7 +19,7 @@ app = typer.Typer(
 )
 
 
-app.command()(prepare)
+app.command(cls=Command)(prepare)
 
 
 @app.callback(invoke_without_command=True)
@@ -32,7 +33,7 @@ def datasets(context: typer.Context) -> None:
         Console().print(list_datasets())
 
 
-@app.command()
+@app.command(cls=Command)
 def check(
     name: Annotated[str, typer.Argument(help="A data set's name or YAML file.")],
     jobs: Annotated[
@@ -92,7 +93,7 @@ def check(
     console.print(check_summary(report))
 
 
-@app.command()
+@app.command(cls=Command)
 def add(
     name: Annotated[str, typer.Argument(help="What to call it.")],
     root: Annotated[Path, typer.Option("--root", help="The folder of the data.")],

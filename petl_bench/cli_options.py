@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from petl_bench.errors import UserError
 
@@ -41,19 +42,38 @@ Overwrite = Annotated[
 ]
 
 
+class Command(TyperCommand):
+    """A command that takes an option that is not a list once. Click lets the last one win, so that what came before
+    is lost without a word."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        for one in given:
+            if one.param_type_name == "option" and not one.multiple and given.count(one) > 1:
+                raise UserError(f"{one.opts[0]} is given more than once.")
+        return super().parse_args(ctx, args)
+
+
 def make_console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr)
 
 
-def split(text: str | None) -> list[str] | None:
-    return [part.strip() for part in text.split(",") if part.strip()] if text else None
+def split(text: str | None, flag: str) -> list[str] | None:
+    """The parts of a comma-separated list; None where it was not given."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise UserError(f"{flag} {text!r}: a name is empty. Leave {flag} out for the default.")
+    return parts
 
 
 def integers(text: str | None, flag: str) -> list[int] | None:
     try:
-        return [int(part) for part in split(text) or []] or None
+        parts = split(text, flag)
+        return None if parts is None else [int(part) for part in parts]
     except ValueError:
         raise UserError(f"{flag} {text}: expected comma-separated integers, such as 0,1,2.") from None
 
@@ -68,8 +88,16 @@ def make_request(
 ) -> Request:
     from petl_bench.suite import Request
 
+    for flag, value in (("--suite", suite), ("--backbone", backbone)):
+        if value is not None and not value.strip():
+            raise UserError(f"{flag} is empty. Leave it out for the default.")
     return Request(
-        suite, split(methods), split(dataset), backbone, integers(seeds, "--seeds"), list(set_ or [])
+        suite,
+        split(methods, "--methods"),
+        split(dataset, "--dataset"),
+        backbone,
+        integers(seeds, "--seeds"),
+        list(set_ or []),
     )
 
 

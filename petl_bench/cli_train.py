@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,9 +91,11 @@ def _train(
         typer.echo(f"{record.label} (seed {record.seed}) failed: {record.error}", err=True)
     if not quiet:
         _print_outcome(records)
-        suites = sorted({r.suite for r in records})
+        done = len(records) - len(failed)
+        where = "" if out == Path("results") else f" --results {shlex.quote(str(out))}"
+        suites = " ".join(sorted({r.suite for r in records}))
         typer.echo(
-            f"{len(records) - len(failed)} runs under {out}/. Next: petl-bench report {' '.join(suites)}"
+            f"{done} run{'' if done == 1 else 's'} under {out}/. Next: petl-bench report {suites}{where}"
         )
     if failed:
         raise typer.Exit(1)
@@ -136,7 +139,7 @@ def tune(
     from petl_bench.train.tune import tune as search
 
     try:
-        rates = [float(g) for g in split(grid) or []]
+        rates = [float(g) for g in split(grid, "--grid") or []]
     except ValueError:
         raise UserError(f"--grid {grid}: expected comma-separated numbers, such as 1e-3,3e-3,1e-2.") from None
     if not rates or not all(0 < rate < math.inf for rate in rates):

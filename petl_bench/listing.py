@@ -10,7 +10,7 @@ from rich.text import Text
 
 from petl_bench.backbone import weightless
 from petl_bench.costs import profile as profile_model
-from petl_bench.method import build
+from petl_bench.method import build, make_method
 from petl_bench.profile_table import count_text
 from petl_bench.registry import find_method, method_names
 from petl_bench.suite import load_backbone_config
@@ -28,8 +28,12 @@ def list_methods(backbone_name: str, width: int) -> RenderableType:
     if width >= 120:
         table.add_column("paper")
     for name in method_names():
-        method = find_method(name)()
-        p = profile_model(build(method, backbone, 1), 8, backbone.image_size)
+        try:
+            method = find_method(name)()
+            p = profile_model(build(method, backbone, 1), 8, backbone.image_size)
+        except Exception as error:  # one that is being written must not hide the others
+            table.add_row(name, Text(f"cannot be built: {error}", style="red"))
+            continue
         row = [name, method.summary, method.place, count_text(p.trainable_params_without_head)]
         row.append(f"{p.gflops_per_view:.3g}")
         if width >= 120:
@@ -42,7 +46,7 @@ def list_methods(backbone_name: str, width: int) -> RenderableType:
 def explain_method(name: str, backbone_name: str) -> RenderableType:
     """One method: what it does, where it comes from, its settings."""
     cls = find_method(name)
-    method = cls()
+    method = make_method(name)
     module = inspect.getmodule(cls)
     backbone = weightless(load_backbone_config(backbone_name))
     p = profile_model(build(method, backbone, 1), 8, backbone.image_size)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata, resources
 from typing import TYPE_CHECKING
 
@@ -41,18 +44,16 @@ def method_names() -> list[str]:
 
 
 def find_method(name: str) -> type[Method]:
-    """The class of a method. Raises UserError for unknown names and for files without one method."""
+    """The class of a method. Raises UserError for unknown names, and for files that cannot be imported or are without
+    one method."""
     from petl_bench.method import Method
 
     if name in builtin_names():
-        module = importlib.import_module(f"petl_bench.methods.{name}")
+        with _importing(f"methods/{name}.py"):
+            module = importlib.import_module(f"petl_bench.methods.{name}")
     elif name in (points := plugins()):
-        try:
+        with _importing(f"The method {name!r} ({points[name].value})"):
             loaded = points[name].load()
-        except Exception as error:  # a plugin's import can fail in any way
-            raise UserError(
-                f"The method {name!r} ({points[name].value}) cannot be imported: {error}"
-            ) from error
         if inspect.isclass(loaded) and issubclass(loaded, Method):
             return loaded
         module = loaded
@@ -69,3 +70,19 @@ def find_method(name: str) -> type[Method]:
     if len(own) != 1:
         raise UserError(f"{module.__file__}: expected one subclass of Method, found {len(own)}.")
     return own[0]
+
+
+@contextmanager
+def _importing(what: str) -> Iterator[None]:
+    """An author's file can fail in any way when it is imported: UserError with the line."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, SyntaxError):
+            text, line = error.msg, error.lineno
+        else:
+            text, line = (
+                f"{type(error).__name__}: {error}",
+                traceback.extract_tb(error.__traceback__)[-1].lineno,
+            )
+        raise UserError(f"{what} cannot be imported: {text} (line {line}).") from error

@@ -59,6 +59,15 @@ def test_missing_data_says_where_and_how(tmp_path: Path) -> None:
         (["report", "--results", "nowhere"], "petl-bench run"),
         (["profile", "--methods", "st_adapter", "--set", "st_adapter.kernel=[2,1,1]"], "odd"),
         (["pretrain", "--set", "step=3"], "step: no such field"),
+        (["run", "--methods", ""], "--methods"),
+        (["run", "--methods", "full,"], "--methods"),
+        (["run", "--seeds", ""], "--seeds"),
+        (["run", "--dataset", " "], "--dataset"),
+        (["run", "--suite", ""], "--suite is empty"),
+        (["run", "--backbone", ""], "--backbone is empty"),
+        (["tune", "--grid", ""], "--grid"),
+        (["run", "--suite", "demo", "--suite", "embedded"], "--suite is given more than once"),
+        (["datasets", "check", "ssv2", "-j", "2", "--jobs", "3"], "--jobs is given more than once"),
     ],
 )
 def test_bad_input_ends_with_2_and_a_message(args: list[str], part: str, tmp_path: Path) -> None:
@@ -90,19 +99,25 @@ def test_run_report_and_again(tmp_path: Path) -> None:
     assert "pyav" in page
 
 
-def test_interrupted_run_goes_on(tmp_path: Path) -> None:
-    args = [sys.executable, "-m", "petl_bench", "run", "--methods", "linear_probe", *SMALL, *FAST]
-    args += ["--set", "recipe.epochs=40"]
+@pytest.mark.parametrize("to", ["process", "group"])
+def test_interrupted_run_goes_on(to: str, tmp_path: Path) -> None:
+    """Ctrl-C, or the SIGTERM that `timeout` and batch systems send to all processes of a job."""
+    args = [sys.executable, "-m", "petl_bench", "run", "--methods", "linear_probe", *SMALL, *FAST[:-2]]
+    args += ["--set", "recipe.epochs=40", "--workers", "0" if to == "process" else "1"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
-        args, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        args, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
     record = tmp_path / "results" / "demo" / "synth_motion" / "linear_probe" / "seed-0" / "record.json"
     checkpoint = record.with_name("checkpoint.pt")
     deadline = time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    if to == "process":
+        process.send_signal(signal.SIGINT)
+    else:
+        os.killpg(process.pid, signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "the same command goes on" in err

@@ -1,6 +1,7 @@
 """Work on videos in this process and in its children: on one thread each.
 
-Children are deaf to Ctrl-C, which the terminal sends to all, and die with their parent.
+Children are deaf to Ctrl-C, which the terminal sends to all, and to a SIGTERM that is not their parent's, as `timeout`
+and batch systems send it to all: the parent stops at the end of a step, and needs them until then. They die with it.
 
 A child that reads from a queue does not notice the death of its parent: it holds the other end of the pipe
 itself. Without care a killed run leaves its workers behind.
@@ -23,12 +24,13 @@ import torch
 @contextmanager
 def children_deaf_to_interrupts() -> Iterator[None]:
     """Processes started in the `with` block never hear Ctrl-C, not even while they import their modules; this
-    process hears it after the block. It has to end them then."""
+    process hears it after the block. It has to end them then. The same of SIGTERM, but see `become_child`."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     resource_tracker.ensure_running()  # it starts with the first child and would clear the mask
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    blocked = {signal.SIGINT} | ({signal.SIGTERM} if hasattr(signal, "sigwaitinfo") else set())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     try:
         yield
     finally:
@@ -48,13 +50,19 @@ def one_thread() -> Iterator[None]:
 
 
 def become_child() -> None:
-    """To be called first in a child: one thread for tensors, no ear for Ctrl-C, an end with its parent."""
+    """To be called first in a child: one thread for tensors, deaf to Ctrl-C, an end with its parent and at its wish."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # where a server started it, the mask was another's
     sys.excepthook = _unless_hung_up
     torch.set_num_threads(1)
     parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    if parent is None:
+        return
+    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    if hasattr(signal, "sigwaitinfo") and parent.pid is not None:  # not on macOS
+        signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGTERM}
+        )  # and so in the threads that start from now on
+        threading.Thread(target=_end_at_wish_of, args=(parent.pid,), daemon=True).start()
 
 
 def _unless_hung_up(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
@@ -67,3 +75,9 @@ def _unless_hung_up(kind: type[BaseException], error: BaseException, traceback: 
 def _end_with(sentinel: int) -> None:
     connection.wait([sentinel])
     os._exit(1)
+
+
+def _end_at_wish_of(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(128 + signal.SIGTERM)
