@@ -88,6 +88,10 @@ def _timm(config: BackboneConfig) -> VideoViT:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(RANDOM_SEED)
             vit = create_model(config.model, num_classes=0, dynamic_img_size=True, **size)
+    except TypeError:
+        raise UserError(
+            f"Backbone {config.name!r}: {config.model} is no plain ViT. `timm.list_models('vit_*')` lists them."
+        ) from None
     except Exception as error:  # an unknown tag is a RuntimeError, a size that does not fit anything
         raise UserError(f"Backbone {config.name!r}: timm cannot make {config.model!r}: {error}") from None
     if not isinstance(vit, VisionTransformer):

@@ -131,6 +131,8 @@ def add(
             f"{file} is there already. Pass --force to replace it, or choose another name or --out."
         )
     root = root.expanduser().absolute()
+    if not root.is_dir():
+        raise UserError(f"--root {root}: there is no such folder.")
     given = {"train": train, "test": test, "videos": videos}
     given = {key: _place(root, value, f"--{key}") for key, value in given.items() if value is not None}
     found = describe(name, root, given)

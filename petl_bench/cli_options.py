@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,13 @@ Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set", help="PLACE.FIELD=VALUE; PLACE is recipe, dataset, backbone or a method. Repeatable."
+    ),
+]
+LearningRates = Annotated[
+    str | None,
+    typer.Option(
+        "--learning-rates",
+        help="Files of [bold]tune[/], comma-separated: the rate that was chosen for each method.",
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="The results folder.")]
@@ -85,6 +93,7 @@ def make_request(
     backbone: str | None,
     seeds: str | None,
     set_: Any,
+    learning_rates: str | None = None,
 ) -> Request:
     from petl_bench.suite import Request
 
@@ -98,7 +107,17 @@ def make_request(
         backbone,
         integers(seeds, "--seeds"),
         list(set_ or []),
+        split(learning_rates, "--learning-rates") or [],
     )
+
+
+def check_out(out: Path) -> None:
+    """UserError where a folder cannot be made: found now rather than after the data is there."""
+    place = next(place for place in (out.absolute(), *out.absolute().parents) if place.exists())
+    if not place.is_dir():
+        raise UserError(f"--out {out}: {place} is a file, not a folder.")
+    if not os.access(place, os.W_OK):
+        raise UserError(f"--out {out}: {place} cannot be written to.")
 
 
 def make_options(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from petl_bench.cli_options import Backbone, Datasets, Methods, Set, SuiteName, make_console, make_request
+from petl_bench.cli_options import Backbone, Datasets, Methods, Set, make_console, make_request
 
 if TYPE_CHECKING:
     from petl_bench.report.judge import Judged
@@ -56,7 +56,7 @@ def methods(
 
 def check(
     name: Annotated[str, typer.Argument(help="A method.")],
-    set_: Set = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="NAME.SETTING=VALUE. Repeatable.")] = None,
 ) -> None:
     """Run the contract on one method and say what holds."""
     from petl_bench.config import parse_set
@@ -85,7 +85,10 @@ def profile(
     methods: Methods = "all",
     dataset: Datasets = None,
     backbone: Backbone = None,
-    suite: SuiteName = None,
+    suite: Annotated[
+        str | None,
+        typer.Option("--suite", help="A suite's name or YAML file, instead of methods and data sets."),
+    ] = None,
     set_: Set = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of rows.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write the rows to a CSV file as well.")] = None,

@@ -14,6 +14,7 @@ from petl_bench.cli_options import (
     Datasets,
     Decoder,
     Device,
+    LearningRates,
     Methods,
     Out,
     Overwrite,
@@ -23,6 +24,7 @@ from petl_bench.cli_options import (
     SuiteName,
     Threads,
     Workers,
+    check_out,
     make_console,
     make_options,
     make_request,
@@ -41,6 +43,7 @@ def run(
     seeds: Seeds = None,
     suite: SuiteName = None,
     set_: Set = None,
+    learning_rates: LearningRates = None,
     out: Out = Path("results"),
     config: Annotated[
         Path | None, typer.Option("--config", help="Rebuild one run from its config.yaml.")
@@ -59,11 +62,11 @@ def run(
     from petl_bench.suite import expand, read_run_config
 
     if config:
-        if methods or dataset or backbone or seeds or suite or set_:
+        if methods or dataset or backbone or seeds or suite or set_ or learning_rates:
             raise UserError("--config rebuilds a run as it was: leave out the other choices, or --config.")
         configs = [read_run_config(config)]
     else:
-        configs = expand(make_request(suite, methods, dataset, backbone, seeds, set_))
+        configs = expand(make_request(suite, methods, dataset, backbone, seeds, set_, learning_rates))
     _train(configs, out, device, workers, decoder, threads, quiet, overwrite)
 
 
@@ -79,6 +82,7 @@ def _train(
 ) -> None:
     from petl_bench.train.run import Interrupted, run_all
 
+    check_out(out)
     options = make_options(out, device, workers, decoder, threads, quiet, overwrite)
     try:
         with options.display:
@@ -144,6 +148,7 @@ def tune(
         raise UserError(f"--grid {grid}: expected comma-separated numbers, such as 1e-3,3e-3,1e-2.") from None
     if not rates or not all(0 < rate < math.inf for rate in rates):
         raise UserError(f"--grid {grid}: learning rates are positive numbers.")
+    check_out(out)
     request = make_request(suite, methods, dataset, backbone, str(seed), set_)
     options = make_options(out, device, workers, decoder, threads, quiet, False)
     try:
@@ -153,7 +158,31 @@ def tune(
         typer.echo("Stopped. What was trained is kept: the same command goes on from there.", err=True)
         raise typer.Exit(130) from None
     for file in files:
+        if not quiet:
+            _print_rates(file)
         typer.echo(f"Wrote {file}")
+    names = shlex.quote(",".join(map(str, files)))
+    typer.echo(f"Next: petl-bench run with the same choices and --learning-rates {names}")
+
+
+def _print_rates(file: Path) -> None:
+    """A search: top-1 on the validation part for each method and rate, the chosen one marked."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from petl_bench.config import LearningRates, read_yaml, validated
+
+    found = validated(LearningRates, read_yaml(file), str(file))
+    grid = [f"{rate:g}" for rate in found.grid]
+    table = Table(box=None, padding=(0, 1), header_style="dim")
+    table.add_column(f"{found.dataset}, validation top-1 %", no_wrap=True)
+    for rate in grid:
+        table.add_column(rate, justify="right", no_wrap=True)
+    for label, scores in found.validation_top1.items():
+        chosen = f"{found.chosen[label]:g}"
+        cells = [Text(f"{scores[rate]:.1f}{' <' if rate == chosen else '  '}") for rate in grid]
+        table.add_row(label, *cells)
+    make_console().print(table)
 
 
 def pretrain(

@@ -36,11 +36,11 @@ def list_datasets() -> RenderableType:
             found = dataset_state(config)
             clips, classes = "" if found.clips is None else f"{found.clips:,}", f"{config.classes:,}"
             state = found.state
-        below = state.replace(f"{data_home() / name}/", "").replace(str(data_home()), "the data folder")
+        below = state.replace(f"{data_home() / name}/", "").replace(str(data_home()), "DATA")
         table.add_row(name, clips, classes, Text.assemble(below, "\n", (summary, "dim")))
     notes = (
-        f"The data folder is {data_home()} (PETL_BENCH_DATA), a data set's is the one of its name in it, or "
-        "dataset.root. Clips: training and test, as listed.",
+        f"DATA is {data_home()} (PETL_BENCH_DATA); a data set's folder is DATA/NAME, or dataset.root. Clips: training "
+        "and test, as listed.",
         "petl-bench datasets check NAME decodes all of them; petl-bench datasets prepare NAME keeps their frames, for "
         "faster training; petl-bench datasets add NAME --root FOLDER makes a config for own data.",
     )
@@ -64,11 +64,12 @@ def check_summary(report: Report) -> RenderableType:
 
 def prepare_summary(done: Prepared, how_to_use: str) -> RenderableType:
     """What is in a cache, what failed, and how it is used."""
-    card, rate = done.card, done.made / max(done.seconds, 1e-9)
+    card, seconds = done.card, max(done.seconds, 1e-9)
+    rate = f" ({done.made / seconds:.1f} clips/s)" if done.made else ""
     lines = [
         Text(
             f"{card.clips:,} clips prepared ({card.format.text}), {card.bytes:,} bytes; {done.made:,} of them now, in "
-            f"{clock_text(done.seconds)} ({rate:.1f} clips/s)"
+            f"{clock_text(done.seconds)}{rate}"
         )
     ]
     if done.broken:

@@ -52,7 +52,7 @@ def explain_method(name: str, backbone_name: str) -> RenderableType:
     p = profile_model(build(method, backbone, 1), 8, backbone.image_size)
     settings = Table(box=None, padding=(0, 1), header_style="dim", title_justify="left")
     for head in ("setting", "type", "default"):
-        settings.add_column(head, no_wrap=head != "type")
+        settings.add_column(head, no_wrap=head != "type", overflow="fold")
     settings.add_column("")
     for key, field in cls.Settings.model_fields.items():
         kind = str(field.annotation).replace("typing.", "").removeprefix("<class '").removesuffix("'>")

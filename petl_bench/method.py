@@ -79,7 +79,7 @@ def make_method(name: str, settings: dict[str, Any] | None = None) -> Method:
     from petl_bench.registry import find_method
 
     cls = find_method(name)
-    return cls(validated(cls.Settings, settings or {}, f"Settings of method {name!r}"))
+    return cls(validated(cls.Settings, settings or {}, f"Method {name!r}"))
 
 
 def build(

@@ -51,6 +51,9 @@ class Request:
     backbone: str | None = None
     seeds: list[int] | None = None
     changes: list[str] = field(default_factory=list)  # of --set
+    learning_rates: list[str] = field(
+        default_factory=list
+    )  # files of `petl-bench tune`, over those of the suite
 
 
 def find_suite(request: Request) -> Suite:
@@ -74,6 +77,8 @@ def find_suite(request: Request) -> Suite:
     if request.backbone and request.backbone not in suite.backbones:
         suite = suite.model_copy(update={"backbone": request.backbone})
     if request.methods:
+        if "all" in request.methods and len(request.methods) > 1:
+            raise UserError("--methods all is every method: leave out the others.")
         by_label = {m.label: m for m in suite.methods}
         names = method_names() if request.methods == ["all"] else request.methods
         chosen = [by_label.get(n) or MethodConfig(name=n, label=n) for n in names]
@@ -105,6 +110,8 @@ def _axes(suite: Suite) -> dict[str, list[Any]]:
 def expand(request: Request) -> list[RunConfig]:
     """Every run of a request, in the order data set, seed, method. Raises UserError for anything unknown."""
     suite = find_suite(request)
+    files = {str(load_named("learning_rates", file).get("dataset")): file for file in request.learning_rates}
+    suite = suite.model_copy(update={"learning_rates": {**suite.learning_rates, **files}})
     changes = parse_set(request.changes)
     _check_places(changes, suite)
     runs = []
@@ -137,6 +144,10 @@ def expand(request: Request) -> list[RunConfig]:
                     selection=selection,
                 )
             )
+    for name in files.keys() - {run.dataset.name for run in runs}:
+        raise UserError(
+            f"--learning-rates {files[name]}: of data set {name!r}, which is not trained on here."
+        )
     return runs
 
 
@@ -189,6 +200,10 @@ def _check_places(changes: dict[str, Any], suite: Suite) -> None:
         {"recipe", "dataset", "backbone"} | {m.name for m in suite.methods} | {m.label for m in suite.methods}
     )
     for place in changes:
+        if place in set(method_names()) - places:
+            raise UserError(
+                f"--set {place}: not among the methods of this run. Name it in --methods, or leave it out."
+            )
         if place not in places:
             raise unknown_name("place in --set", place, places)
     if suite.fractions and "fraction" in changes.get("dataset", {}):

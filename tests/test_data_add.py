@@ -116,7 +116,7 @@ def test_files_with_other_names(home: Path, tmp_path: Path, monkeypatch: pytest.
     [
         (["ssv2"], "'ssv2' is the name of a data set of petl-bench"),
         (["a b"], "cannot be a name"),
-        (["mine", "--root", "nowhere"], "no folder"),
+        (["mine", "--root", "nowhere"], "there is no such folder"),
         (["mine", "--train", "none.txt"], "--train none.txt: neither"),
         (["mine", "--out", "config.txt"], "must end in .yaml"),
     ],

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
+import sys
+from pathlib import Path
+
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
+import petl_bench.methods
+from petl_bench import registry
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import ClipShape
 from petl_bench.contract import check_method, random_clips, small_backbone
 from petl_bench.errors import UserError
+from petl_bench.listing import list_methods
 from petl_bench.method import Method, build, make_method
 from petl_bench.registry import builtin_names, find_method, method_names
 
@@ -144,10 +152,44 @@ def test_errors_name_what_is_wrong() -> None:
         build(make_method("partial", {"last": 9}), small_backbone(), 5)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = 1\ndef (", r"methods/broken\.py cannot be imported: .*line 2"),
+        (
+            "\n\nimport nothere",
+            r"methods/broken\.py cannot be imported: ModuleNotFoundError: .*nothere.*line 3",
+        ),
+        ("", "expected one subclass of Method, found 0"),
+    ],
+)
+def test_a_broken_file_is_named_and_hides_no_other(
+    text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.setattr(petl_bench.methods, "__path__", [*petl_bench.methods.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "petl_bench.methods.broken", raising=False)
+    monkeypatch.setattr(registry, "builtin_names", lambda: ["broken", "linear_probe"])
+    with pytest.raises(UserError, match=says):
+        find_method("broken")
+    console = Console(width=200, file=io.StringIO())
+    console.print(list_methods("tiny_clip", 200))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert "cannot be built" in shown and "linear_probe" in shown
+
+
+def test_a_wrong_slot_is_the_authors_error() -> None:
+    model = build(make_method("linear_probe"), small_backbone(), 5)
+    with pytest.raises(UserError, match=r"Unknown slot 'before_atn'\. Did you mean 'before_attn'"):
+        model.fill(0, "before_atn", nn.Identity())
+    model.fill(0, "before_attn", nn.Identity())
+    with pytest.raises(UserError, match="Slot 'before_attn' of block 0 is taken"):
+        model.fill(0, "before_attn", nn.Identity())
+
+
 def test_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
-
-    import petl_bench.registry as registry
 
     point = EntryPoint("cheat", "test_methods:Cheat", registry.GROUP)
     monkeypatch.setattr(registry.metadata, "entry_points", lambda group: [point])

@@ -138,6 +138,22 @@ def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
     assert command(swept) == f"{run}_ablations --dataset synth_motion"
 
 
+def test_runs_of_no_suite_need_their_own_command(tmp_path: Path) -> None:
+    """No suite's command would fill the gap: claims are judged within a suite, here that of an own data set."""
+    records = [data | {"suite": "mine"} for data in [*runs("st_adapter", 90.0), *runs("full", 80.0)]]
+    few, none, swept = judged(
+        tmp_path,
+        records,
+        claim(id="few", than="full", above=0),
+        claim(id="none", than="prompt", above=0),
+        claim(id="swept", than={"method": "st_adapter", "vary": "kernel", "time": 1}, above=0),
+    )
+    own = "the command that made these runs, with --methods"
+    assert command(few) == f"{own} st_adapter,full --seeds 0,1,2"
+    assert command(none) == f"{own} prompt"
+    assert command(swept) is None
+
+
 def test_claims_that_lack_seeds_share_a_line_and_a_command(tmp_path: Path) -> None:
     than = {"full": 0, "prompt": 1}
     one = judged(

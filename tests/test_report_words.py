@@ -11,7 +11,7 @@ from matplotlib.text import Annotation
 from report_runs import record, write_run
 
 from petl_bench.report.collect import compare
-from petl_bench.report.figure import drawing, in_points, new_figure, settle
+from petl_bench.report.figure import drawing, in_points, new_figure, not_drawable, settle, title
 from petl_bench.report.paper_numbers import Paper
 from petl_bench.report.plot_tradeoff import PARAMETERS, headline
 from petl_bench.report.reference import along, draw_reference
@@ -82,6 +82,7 @@ def test_along_is_dense_between_the_corners() -> None:
     ("others", "says"),
     [
         ({"noisy": ([60.0, 80.0, 99.0], 30_000)}, "best has the highest top-1, 92.0 %, with 67.0k trained parameters"),
+        ({"equal": ([92.0], 90_000)}, "best and equal share the highest top-1, 92.0 %"),
         (
             {"near": ([91.5, 91.7, 91.9], 40_000)},
             "near comes within the standard deviation of best (91.7 and 92.0 % top-1) with 40.0k trained parameters "
@@ -99,3 +100,14 @@ def test_only_what_is_near_is_said_to_be(
             write_run(tmp_path, record(label, seed, top1, params=params))
     (found,) = compare(read_runs(tmp_path, "demo"), Paper([]))
     assert headline(found.name, found.rows, PARAMETERS) == f"synth_motion: {says}"
+
+
+def test_letters_without_a_font_are_named_and_no_warning() -> None:
+    """Warnings are errors here. U+1F9EA, a test tube, is in no font of text."""
+    assert not_drawable("plain, Größe, où\n") == ""
+    assert not_drawable("tube \U0001f9ea\U0001f9ea") == "\U0001f9ea"
+    with drawing():
+        figure = new_figure(2.0)
+        figure.add_subplot().set_xlabel("\U0001f9ea")
+        title(figure, "\U0001f9ea", "one")
+        settle(figure)

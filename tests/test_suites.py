@@ -120,6 +120,27 @@ def test_a_rate_of_another_backbone_is_its_own(tmp_path: Path) -> None:
     }
 
 
+def test_rates_of_a_search_are_named_on_the_command_line(tmp_path: Path) -> None:
+    """Over those of the suite, for its data set alone; a search of data that is not trained on is an error."""
+    search = {
+        "dataset": "synth_motion",
+        "backbone": "tiny_clip",
+        "recipe": {"epochs": 4, "batch_size": 8},
+        "seed": 0,
+        "grid": [0.5],
+        "validation_top1": {"full": {"0.5": 1.0}},
+        "chosen": {"full": 0.5},
+    }
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(search))
+    request = Request("demo", ["full", "prompt"], learning_rates=[str(file)])
+    rates = {run.method.label: run.method.lr for run in expand(request)}
+    assert rates == {"full": 0.5, "prompt": None}
+    request.datasets = ["synth_appearance"]
+    with pytest.raises(UserError, match=r"mine\.yaml: of data set 'synth_motion', which is not trained on"):
+        expand(request)
+
+
 def test_a_backbone_from_a_file_is_labelled_by_its_name(tmp_path: Path) -> None:
     file = tmp_path / "my_clip.yaml"
     file.write_text(yaml.safe_dump({"summary": "mine", "source": "embedded", "model": "tiny_clip"}))

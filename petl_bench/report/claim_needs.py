@@ -18,12 +18,14 @@ from petl_bench.suite_config import Suite
 class Command:
     """`petl-bench run ...`; without methods, those of its suite."""
 
-    place: str  # suite and data sets
+    place: str  # suite and data sets; "" of runs that no suite describes: only who made them knows all of it
     methods: tuple[str, ...] = ()
     rest: str = ""
 
     def __str__(self) -> str:
         methods = f" --methods {','.join(self.methods)}" if self.methods else ""
+        if not self.place:
+            return f"the command that made these runs, with{methods}{self.rest}"
         return f"petl-bench run {self.place}{methods}{self.rest}"
 
     @property
@@ -45,11 +47,17 @@ def needed(judged: Judged) -> Command | None:
     """What makes the runs that a claim lacks, or None where no command is known to help.
 
     Rows that are not there come from a suite that has them, the suite itself before others; seeds that are not there
-    from the suite itself.
+    from the suite itself. Claims are judged within a suite, so runs that no suite describes lack what its own command
+    makes.
     """
     datasets = judged.dataset.split(", ")
+    known = judged.suite in config_names("suites")
+    if not known and (judged.elsewhere or any(rows.vary for rows in judged.absent)):
+        return None
+    if not known and judged.absent:
+        return Command("", tuple(dict.fromkeys(rows.method for rows in judged.absent)))
     if judged.elsewhere:
-        own = _suite(judged.suite).datasets if judged.suite in config_names("suites") else []
+        own = _suite(judged.suite).datasets
         there = next((d for d in judged.elsewhere if d in own), None)
         return _command(judged.suite, [there]) if there else None
     if judged.absent:
@@ -59,11 +67,11 @@ def needed(judged: Judged) -> Command | None:
         return None
     suffix = f"{VARIANT}{judged.backbone}"
     labels = dict.fromkeys(label.removesuffix(suffix) for c in lacking for label in c.labels)
-    place = f"--suite {judged.suite} " if judged.suite in config_names("suites") else ""
+    place = f"--suite {judged.suite} --dataset {','.join(datasets)}" if known else ""
     rest = f" --seeds {','.join(map(str, range(judged.claim.runs)))}"
     if any("not measured" in line for c in lacking for line in c.numbers.dropped):
         rest = " --overwrite"
-    return Command(f"{place}--dataset {','.join(datasets)}", tuple(labels), rest)
+    return Command(place, tuple(labels), rest)
 
 
 def _runs_of(judged: Judged, datasets: list[str]) -> Iterator[Command]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -16,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.textpath import TextPath
 
@@ -35,10 +36,25 @@ RULE = "#8a8a8a"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 DASHES: tuple[str, ...] = ("-", "--", "-.", ":")
 
+# for letters that DejaVu Sans lacks, where they are installed: class names of own data
+_FALLBACKS = (
+    *(
+        f"Noto Sans {what}"
+        for what in ("CJK JP", "CJK SC", "CJK KR", "JP", "SC", "KR", "Arabic", "Devanagari", "Thai")
+    ),
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Arial Unicode MS",
+)
+
 Colors = Mapping[str, tuple[str, str]]  # label -> colour, dash
 
 _STYLE: dict[Any, object] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same letters everywhere
     "font.size": FONT,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -58,10 +74,25 @@ _STYLE: dict[Any, object] = {
 @contextmanager
 def drawing() -> Iterator[None]:
     """The style of this package on top of matplotlib's defaults, whatever the user's own settings are."""
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # see `not_drawable`
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
+        matplotlib.rcParams.update({**_STYLE, "font.family": families()})
         yield
+
+
+@lru_cache
+def families() -> list[str]:
+    """The font, which comes with matplotlib, so that letters are the same everywhere; then those for other letters."""
+    installed = set(fontManager.get_font_names())
+    return ["DejaVu Sans", *(name for name in _FALLBACKS if name in installed)]
+
+
+def not_drawable(text: str) -> str:
+    """The letters for which there is no font; pictures have boxes in their place."""
+    fonts = [get_font(findfont(FontProperties(family=name))) for name in families()]
+    known = {code for font in fonts for code in font.get_charmap()}
+    return "".join(sorted({letter for letter in text if not letter.isspace() and ord(letter) not in known}))
 
 
 def new_figure(height: float) -> Figure:
@@ -102,7 +133,7 @@ def text_size(text: str, points: float) -> tuple[float, float]:
     """Width and height of a line of text, in points. The height is the line's, not the letters'."""
     if not text:
         return 0.0, points
-    extent = TextPath((0, 0), text, size=points, prop=FontProperties(family="DejaVu Sans")).get_extents()
+    extent = TextPath((0, 0), text, size=points, prop=FontProperties(family=families())).get_extents()
     return float(extent.x1), points * 1.15
 
 

@@ -109,7 +109,11 @@ def _learning_rates(rows: Sequence[Row]) -> list[str]:
     """The grid of every row whose rate was searched: validation top-1, the rate that was used in bold."""
     searched = [(row, s) for row in rows if (s := row.runs[0].record.selection)]
     if not searched:
-        return []
+        text = (
+            "None was searched: every row has the rate of its recipe or of its command. `petl-bench tune` gives all "
+            "methods one grid on the validation part."
+        )
+        return ["### Learning rates\n", prose(text)] if rows else []
     grid = sorted({rate for _, s in searched for rate in s.grid})
     lines: list[list[str]] = []
     edge: list[str] = []

@@ -72,7 +72,10 @@ def _line(axes: Axes, y: int, values: dict[str, Measure]) -> None:
     axes.plot([min(means), max(means)], [y, y], color="#c4c4c4", lw=2.2, zorder=2, solid_capstyle="round")
     for name, color, mark in _MARKS:
         if name in values:
-            axes.plot([values[name].mean], [y], marker=mark, ms=6.5, mfc=color, mec=color, mew=1.8, zorder=3)
+            above = 4 if mark == "x" else 3  # a filled mark would hide it
+            axes.plot(
+                [values[name].mean], [y], marker=mark, ms=6.5, mfc=color, mec=color, mew=1.8, zorder=above
+            )
 
 
 def _limits(axes: Axes, rows: Sequence[Row], comparison: Comparison) -> None:

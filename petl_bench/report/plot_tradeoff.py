@@ -101,6 +101,10 @@ def headline(dataset: str, rows: Sequence[Row], price: Price) -> str:
                 f"({cheapest.top1.mean:.1f} and {best.top1.mean:.1f} % top-1) "
                 f"with {cost(cheapest)} instead of {price.show(best.cost[price.key].mean)}"
             )
+    equals = [r.label for r in rows if f"{r.top1.mean:.1f}" == f"{best.top1.mean:.1f}"]
+    if len(equals) > 1:
+        who = f"{', '.join(equals[:-1])} and {equals[-1]}" if len(equals) <= 3 else f"{len(equals)} methods"
+        return f"{dataset}: {who} share the highest top-1, {best.top1.mean:.1f} %"
     if len(rows) == 1:
         return f"{dataset}: {best.label} reaches {best.top1.mean:.1f} % top-1 with {cost(best)}"
     return f"{dataset}: {best.label} has the highest top-1, {best.top1.mean:.1f} %, with {cost(best)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from petl_bench.report.claim_text import ClaimsTable, claims_csv
 from petl_bench.report.claims import Claims, load_claims
 from petl_bench.report.collect import Comparison, compare
 from petl_bench.report.curves import curves_of
-from petl_bench.report.figure import Colors, drawing, file_name, save
+from petl_bench.report.figure import Colors, drawing, file_name, not_drawable, save
 from petl_bench.report.figure import colors as colors_of
 from petl_bench.report.judge import Judged, judge
 from petl_bench.report.notes import findings, legend, not_counted
@@ -51,12 +51,15 @@ class Report:
     files: tuple[Path, ...]  # report.md first
     warnings: tuple[str, ...] = field(default=())
     judged: tuple[Judged, ...] = ()
+    notice: str = ""  # of the pictures themselves
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for table in self.tables:
             yield table
             yield Text("")
         yield ClaimsTable(self.suite, self.judged)
+        if self.notice:
+            yield Text(self.notice)
 
 
 def render_report(
@@ -110,7 +113,16 @@ def render_report(
         files.append(folder / "claims.csv")
     # last, so that the page never points to files that are not there yet
     write_atomic(folder / "report.md", page(suite, contents, claims_section(judged), sections))
-    return Report(suite, folder, tuple(tables), (folder / "report.md", *files), tuple(warnings), judged)
+    files.insert(0, folder / "report.md")
+    return Report(suite, folder, tuple(tables), tuple(files), tuple(warnings), judged, _notice(comparisons))
+
+
+def _notice(comparisons: Sequence[Comparison]) -> str:
+    rows = [row for comparison in comparisons for row in comparison.rows]
+    missing = not_drawable("".join(text for row in rows for text in (row.label, *row.per_class)))
+    if not missing:
+        return ""
+    return f"Pictures have boxes for letters that no font here has ({missing}): install one, such as Noto Sans CJK."
 
 
 def _tables(folder: Path, comparison: Comparison) -> list[Path]:

@@ -206,8 +206,9 @@ def _run_group(
         stop=stop,
     )
     display.say(
-        f"{first.suite}: {first.dataset.name}, seed {first.seed}, {first.backbone.name}: {len(configs)} methods in "
-        f"lockstep, {len(data.train.clips)} clips x {first.recipe.epochs} epochs on {device}"
+        f"{first.suite}: {first.dataset.name}, seed {first.seed}, {first.backbone.name}: "
+        f"{_counted(len(configs), 'method')} in lockstep, {len(data.train.clips)} clips x "
+        f"{_counted(first.recipe.epochs, 'epoch')} on {device}"
     )
     if text := prepared_text(data, lockstep.prepared):
         display.say(text)
@@ -225,6 +226,10 @@ def _run_group(
         for t in lockstep.all:
             if t.error:
                 scribe.fail(t)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _preparing(display: Display, stop: _Stop) -> Callable[[int, int, str], None]:

@@ -20,20 +20,21 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import made_clips
-import torch
-import yaml
-from measured import machine, synchronised, write
-from plain import PlainReader, plain_optimizer, plain_step
-from torch.utils.data import DataLoader
+if __name__ != "__mp_main__":  # a worker imports this file too, and would wait for what it does not need
+    import made_clips
+    import torch
+    import yaml
+    from measured import machine, synchronised, write
+    from plain import PlainReader, plain_optimizer, plain_step
+    from torch.utils.data import DataLoader
 
-from petl_bench.backbone import VideoViT, load_backbone
-from petl_bench.config import RunConfig
-from petl_bench.data import Loader, VideoData, open_data
-from petl_bench.method import build, make_method
-from petl_bench.records import RunRecord
-from petl_bench.suite import PAPER_METHODS, Request, expand
-from petl_bench.train.run import Options, run_all
+    from petl_bench.backbone import VideoViT, load_backbone
+    from petl_bench.config import RunConfig
+    from petl_bench.data import Loader, VideoData, open_data
+    from petl_bench.method import build, make_method
+    from petl_bench.records import RunRecord
+    from petl_bench.suite import PAPER_METHODS, Request, expand
+    from petl_bench.train.run import Options, run_all
 
 CLASSES = 4
 
