@@ -123,7 +123,7 @@ def test_files_with_other_names(home: Path, tmp_path: Path, monkeypatch: pytest.
 )
 def test_bad_requests_leave_nothing(args: list[str], message: str, home: Path, tmp_path: Path) -> None:
     root = _folders(tmp_path)
-    done = _run("add", "--root", str(root), *args)
+    done = _run("add", *args, *([] if "--root" in args else ["--root", str(root)]))
     assert isinstance(done.exception, UserError) and message in str(done.exception)
     assert not list(home.iterdir())
 
