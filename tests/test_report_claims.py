@@ -1,4 +1,4 @@
-"""Claims: which rows they compare, when they hold, what they say where runs are missing."""
+"""Claims: which rows they compare, and when they hold."""
 
 from __future__ import annotations
 
@@ -9,37 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from claim_runs import claim, judged, runs
 from report_runs import record, variant, write_run
 from rich.console import Console
 
 from petl_bench.errors import UserError
 from petl_bench.report import load_claims, render_report, write_claims
 from petl_bench.report.claim_needs import command
-from petl_bench.report.claim_text import missing_lines
-from petl_bench.report.claims import Claim, Claims
-from petl_bench.report.collect import compare
 from petl_bench.report.intervals import Interval
-from petl_bench.report.judge import Judged, decide, judge
-from petl_bench.report.paper_numbers import Paper
-from petl_bench.report.runs import read_runs
-
-
-def claim(**fields: Any) -> Claim:
-    return Claim.model_validate(
-        {"id": "x", "statement": "s", "measure": "top1", "of": "st_adapter", **fields}
-    )
-
-
-def judged(results: Path, records: list[dict[str, Any]], *claims: Claim, **more: Any) -> list[Judged]:
-    for data in records:
-        write_run(results, data)
-    suite = records[0]["suite"]
-    found = Claims(claims=list(claims), **more)
-    return judge(found, suite, compare(read_runs(results, suite), Paper([])))
-
-
-def runs(method: str, *tops: float, **changes: Any) -> list[dict[str, Any]]:
-    return [record(method, seed, top1, **changes) for seed, top1 in enumerate(tops)]
+from petl_bench.report.judge import Judged, decide
 
 
 @pytest.mark.parametrize(
@@ -117,69 +95,6 @@ def test_two_seeds_give_an_interval_and_no_verdict(tmp_path: Path) -> None:
     assert found.missing == (
         "st_adapter - full: 2 pairs of the 3 that are needed (no finished run of full, seed 2)",
     )
-
-
-def test_what_is_missing_is_named_with_the_command(tmp_path: Path) -> None:
-    records = [
-        data | {"suite": "embedded"} for data in [*runs("st_adapter", 90.0, 91.0), *runs("full", 80.0, 81.0)]
-    ]
-    few, none, swept = judged(
-        tmp_path,
-        records,
-        claim(id="few", than="full", above=0),
-        claim(id="none", than="prompt", above=0),
-        claim(id="swept", than={"method": "st_adapter", "vary": "kernel", "time": 1}, above=0),
-    )
-    run = "petl-bench run --suite embedded"
-    assert command(few) == f"{run} --dataset synth_motion --methods st_adapter,full --seeds 0,1,2"
-    assert none.missing == ("no finished run of prompt",)
-    assert command(none) == f"{run} --dataset synth_motion"
-    assert swept.missing == ("no finished run of st_adapter with other kernel",)
-    assert command(swept) == f"{run}_ablations --dataset synth_motion"
-
-
-def test_runs_of_no_suite_need_their_own_command(tmp_path: Path) -> None:
-    """No suite's command would fill the gap: claims are judged within a suite, here that of an own data set."""
-    records = [data | {"suite": "mine"} for data in [*runs("st_adapter", 90.0), *runs("full", 80.0)]]
-    few, none, swept = judged(
-        tmp_path,
-        records,
-        claim(id="few", than="full", above=0),
-        claim(id="none", than="prompt", above=0),
-        claim(id="swept", than={"method": "st_adapter", "vary": "kernel", "time": 1}, above=0),
-    )
-    own = "the command that made these runs, with --methods"
-    assert command(few) == f"{own} st_adapter,full --seeds 0,1,2"
-    assert command(none) == f"{own} prompt"
-    assert command(swept) is None
-
-
-def test_claims_that_lack_seeds_share_a_line_and_a_command(tmp_path: Path) -> None:
-    than = {"full": 0, "prompt": 1}
-    one = judged(
-        tmp_path,
-        [run for method in ("st_adapter", *than) for run in runs(method, 80.0)],
-        *(claim(id=f"2{i}", than=method, above=0) for method, i in than.items()),
-        claim(id="many", than="full", above=0, runs=5),
-        claim(id="none", of="st_adapter", than="adapter", above=0),
-    )
-    run = "petl-bench run --suite demo --dataset synth_motion"
-    assert missing_lines(one) == [
-        "20, 21: 1 of the 3 seeds that are needed. To run: "
-        f"{run} --methods st_adapter,full,prompt --seeds 0,1,2",
-        f"many: 1 of the 5 seeds that are needed. To run: {run} --methods st_adapter,full --seeds 0,1,2,3,4",
-        "none: no finished run of adapter. To run: petl-bench run --suite embedded --dataset synth_motion",
-    ]
-
-
-def test_a_seed_that_was_dropped_is_named(tmp_path: Path) -> None:
-    (found,) = judged(
-        tmp_path,
-        [*runs("st_adapter", 80.0, 81.0), *runs("full", 70.0)],
-        claim(than="full", above=0),
-    )
-    (line,) = missing_lines([found])
-    assert "st_adapter - full: 1 pair of the 3 that are needed (no finished run of full, seed 1)" in line
 
 
 def test_a_claim_whose_subject_is_not_there_is_not_asked(tmp_path: Path) -> None:

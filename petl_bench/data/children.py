@@ -9,6 +9,7 @@ itself. Without care a killed run leaves its workers behind.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -17,8 +18,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import connection, parent_process, resource_tracker
 from types import TracebackType
+from typing import Any
 
 import torch
+
+
+def children_context(module: str) -> Any:
+    """How children start. Not forked: this process has threads. A server imports `module` once, for all of them."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
 
 
 @contextmanager
@@ -59,9 +70,8 @@ def become_child() -> None:
         return
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     if hasattr(signal, "sigwaitinfo") and parent.pid is not None:  # not on macOS
-        signal.pthread_sigmask(
-            signal.SIG_BLOCK, {signal.SIGTERM}
-        )  # and so in the threads that start from now on
+        # blocked in the threads that start from now on, too
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_at_wish_of, args=(parent.pid,), daemon=True).start()
 
 

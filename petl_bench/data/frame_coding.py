@@ -55,7 +55,7 @@ def decode_frame(data: bytes, height: int, width: int, how: FrameFormat) -> NDAr
 def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
     """(H, W, 3) of a JPEG in colour. Raises ValueError or OSError.
 
-    By torchvision: the pixels of Pillow in three quarters of its time. By Pillow where torchvision was built without
+    By torchvision: the pixels of Pillow, sooner. By Pillow where torchvision was built without
     JPEG.
     """
     import torchvision

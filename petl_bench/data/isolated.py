@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import time
 from collections import deque
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Generic, Literal, TypeVar
 
-from petl_bench.data.children import become_child, children_deaf_to_interrupts
+from petl_bench.data.children import become_child, children_context, children_deaf_to_interrupts
 from petl_bench.data.decode import silence_decoders
 from petl_bench.errors import UserError
 
@@ -37,11 +36,7 @@ class _Worker(Generic[Item, Value]):
     """A process that answers one item at a time."""
 
     def __init__(self, function: Callable[[Item], Value]) -> None:
-        # Not fork: this process has threads. The server imports the package once, for all processes.
-        methods = multiprocessing.get_all_start_methods()
-        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        if "forkserver" in methods:
-            context.set_forkserver_preload([__name__])
+        context = children_context(__name__)
         self.pipe, child = context.Pipe()
         self.process = context.Process(target=_serve, args=(child, function), daemon=True)
         with children_deaf_to_interrupts():

@@ -7,11 +7,9 @@ loaded before change nothing, and a resumed run sees the clips that it would hav
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver
-from multiprocessing.context import BaseContext
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from petl_bench.data.augment import draw_view, spatial_views, transform
 from petl_bench.data.batch import Batch
-from petl_bench.data.children import become_child, children_deaf_to_interrupts, one_thread
+from petl_bench.data.children import become_child, children_context, children_deaf_to_interrupts, one_thread
 from petl_bench.data.decode import DecodeError, decoder_name, silence_decoders
 from petl_bench.data.manifest import Manifest
 from petl_bench.data.packed import Decoded, PackedClips
@@ -190,7 +188,7 @@ class Loader:
             num_workers=workers,
             collate_fn=_as_it_is,
             pin_memory=self._pin_memory,
-            multiprocessing_context=_context(),
+            multiprocessing_context=children_context(__name__),
             persistent_workers=True,
             worker_init_fn=_start_worker,
             generator=torch.Generator(),  # or it would draw from the global one
@@ -250,18 +248,9 @@ class Loader:
 
 def expect_workers() -> None:
     """Let what workers need be imported while this process does other things: 2 to 3 seconds."""
-    if _context().get_start_method() == "forkserver":
+    if children_context(__name__).get_start_method() == "forkserver":
         with children_deaf_to_interrupts():
             forkserver.ensure_running()
-
-
-def _context() -> BaseContext:
-    # Not fork: this process has threads. The server imports the package once, for all workers.
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
 
 
 def generator(purpose: int, seed: int, epoch: int, index: int) -> np.random.Generator:
