@@ -67,8 +67,8 @@ class AdaptedViT(nn.Module):
         self.slots = nn.ModuleDict()
         self.shared = nn.ModuleDict()  # modules that several slots use
         self.first_block = 0  # set by the method
-        # compute a block again in the backward pass instead of keeping what is in it
-        self.checkpointing = False
+        # share of the blocks that are computed again in the backward pass, instead of keeping what is in them
+        self.checkpointing = 0.0
 
     @property
     def backbone(self) -> VideoViT:
@@ -126,7 +126,10 @@ class AdaptedViT(nn.Module):
 
     def run_block(self, index: int, x: Tensor, shape: ClipShape) -> Tensor:
         """One block with its slots: (B*T, P + ... + N, D) -> the same."""
-        if self.checkpointing and torch.is_grad_enabled():
+        start = 0 if "vit" in self.owned else self.first_block
+        # the first ones: when the backward pass comes to them, what the others kept is gone
+        again = index - start < round(self.checkpointing * (self.backbone.depth - start))
+        if again and torch.is_grad_enabled():
             return checkpoint(self._run_block, index, x, shape, use_reentrant=False)  # type: ignore[no-any-return]
         return self._run_block(index, x, shape)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from petl_bench.dataset_config import DatasetConfig, FolderName, own_datasets
 from petl_bench.errors import UserError, unknown_name
@@ -66,13 +66,21 @@ class Recipe(Frozen):
         "auto", description="plain: without the operations written for speed, for comparison"
     )
     compile: bool = Field(False, description="torch.compile the blocks; takes minutes before the first step")
-    checkpointing: bool = Field(
+    checkpointing: bool | float = Field(
         False,
-        description="less memory for about a third more time: blocks are computed again going backwards",
+        description="less memory for up to a third more time: blocks are computed again going backwards, "
+        "all of them or this share",
     )
     validation: float = Field(0.1, ge=0, lt=1, description="part of the training split held out, by class")
     validate_every: int = Field(1, ge=1, description="epochs between two validations")
     test_batch_size: int | None = Field(None, ge=1, description="default: batch_size")
+
+    @field_validator("checkpointing", mode="before")
+    @classmethod
+    def _share(cls, value: object) -> bool | float:
+        if isinstance(value, int | float) and 0 <= value <= 1:
+            return bool(value) if value in (0, 1) else float(value)
+        raise ValueError("expected true, false or a share of the blocks, such as 0.5")
 
     def augments_on(self, device: str) -> Literal["workers", "device"]:
         """Who carries out augmentation where the training device is of a type, "cpu" or "cuda"."""

@@ -172,6 +172,6 @@ def step_memory_mb(
         loss = loss_of(model(clips), labels)  # alive until counted, so that no storage is used twice
     model.train(training)
     del loss
-    frozen = 4 * count(model.backbone)
+    frozen = sum(p.nbytes for p in model.backbone.parameters())
     trained = 16 * count(model)
     return (frozen + trained + sum(saved.values()) + clips.nbytes) / MIB

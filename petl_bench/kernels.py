@@ -26,12 +26,12 @@ class _QuickGELU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.sigmoid(1.702 * x).mul_(x)
+        return (1.702 * x).sigmoid_().mul_(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
         (x,) = ctx.saved_tensors
-        s = torch.sigmoid(1.702 * x)
+        s = (1.702 * x).sigmoid_()
         # s + 1.702 x s (1 - s)
         return (1 - s).mul_(x).mul_(1.702).add_(1).mul_(s).mul_(grad)
 

@@ -101,6 +101,11 @@ def test_set_reaches_every_place() -> None:
             Request(changes=["recipe.epochs=no"]),
             r"epochs: Input should be a valid integer.*found 'no'|found False",
         ),
+        (
+            Request(changes=["recipe.checkpointing=1.5"]),
+            r"checkpointing: .*a share of the blocks, such as 0.5",
+        ),
+        (Request(changes=["recipe.checkpointing=half"]), r"checkpointing: .*true, false or .*found 'half'"),
         (Request(changes=["recip.epochs=3"]), r"Did you mean 'recipe'"),
         (Request(changes=["epochs=3"]), r"--set epochs=3: expected PLACE.FIELD=VALUE"),
         (Request(changes=["recipe.lr=[1"]), r"not valid YAML"),
@@ -153,6 +158,12 @@ def test_small_things() -> None:
     assert MethodConfig.model_validate("full").label == "full"
     with pytest.raises(UserError, match="methods: Field required"):
         validated(Suite, {"name": "s", "datasets": ["x"]}, "Suite 's'")
+
+
+@pytest.mark.parametrize(("given", "read"), [("1", True), ("0", False), ("true", True), ("0.5", 0.5)])
+def test_checkpointing_is_a_switch_or_a_share(given: str, read: bool | float) -> None:
+    (run, *_) = expand(Request("demo", ["full"], changes=[f"recipe.checkpointing={given}"]))
+    assert run.recipe.checkpointing is read or run.recipe.checkpointing == read == 0.5
 
 
 def test_who_augments() -> None:

@@ -12,7 +12,7 @@ from timm.layers.activations import QuickGELU as TimmQuickGELU
 from torch import Tensor, nn
 
 from petl_bench.adapted import AdaptedViT
-from petl_bench.backbone import VideoViT, clip_vit
+from petl_bench.backbone import ClipShape, VideoViT, clip_vit
 from petl_bench.config import BackboneConfig
 from petl_bench.contract import random_clips
 from petl_bench.costs import count_flops, step_memory_mb
@@ -150,10 +150,14 @@ def plain(model: AdaptedViT) -> None:
 
 
 def checkpointing(model: AdaptedViT) -> None:
-    model.checkpointing = True
+    model.checkpointing = 1.0
 
 
-@pytest.mark.parametrize("change", [plain, checkpointing])
+def checkpointing_some(model: AdaptedViT) -> None:
+    model.checkpointing = 0.4
+
+
+@pytest.mark.parametrize("change", [plain, checkpointing, checkpointing_some])
 @pytest.mark.parametrize("name", builtin_names())
 def test_every_method_has_the_same_gradients(name: str, change: Callable[[AdaptedViT], None]) -> None:
     model = moved(name)
@@ -168,11 +172,35 @@ def test_less_is_kept_for_the_backward_pass() -> None:
     model = build(make_method("st_adapter"), quick_backbone(), 5, frames=4)
     clips, labels = random_clips(model.backbone), torch.tensor([0, 1])
     fast = step_memory_mb(model, clips, labels, F.cross_entropy)
-    checkpointing(model)
-    again = step_memory_mb(model, clips, labels, F.cross_entropy)
-    model.checkpointing = False
+    shares = []
+    for share in (1.0, 0.67, 0.33, 0.1):  # of three blocks: all, two, one, none
+        model.checkpointing = share
+        shares.append(step_memory_mb(model, clips, labels, F.cross_entropy))
+    model.checkpointing = 0.0
     plain(model)
-    assert again < fast < step_memory_mb(model, clips, labels, F.cross_entropy)
+    assert shares[0] < shares[1] < shares[2] < shares[3] == fast
+    assert fast < step_memory_mb(model, clips, labels, F.cross_entropy)
+
+
+@pytest.mark.parametrize(("label", "first"), [("st_adapter", 0), ("partial", 2), ("full", 0)])
+def test_the_first_blocks_are_computed_again(label: str, first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(make_method(label), quick_backbone(), 5, frames=4).train()
+    run, ran = AdaptedViT._run_block, []
+
+    def noted(self: AdaptedViT, index: int, x: Tensor, shape: ClipShape) -> Tensor:
+        ran.append(index)
+        return run(self, index, x, shape)
+
+    monkeypatch.setattr(AdaptedViT, "_run_block", noted)
+    model.checkpointing = 0.67
+    model(random_clips(model.backbone)).sum().backward()
+    blocks = list(range(first, 3))
+    again = blocks[: round(0.67 * len(blocks))]
+    assert ran == blocks + again[::-1]
+    ran.clear()
+    with torch.no_grad():
+        model(random_clips(model.backbone))
+    assert ran == blocks
 
 
 def test_what_is_counted_does_not_depend_on_the_kernels() -> None:

@@ -34,14 +34,16 @@ def step_memory(
     device = next(model.parameters()).device
     clips, labels = clips.to(device), labels.to(device)
     if device.type != "cuda":
-        return step_memory_mb(model, clips, labels, loss_of)
+        with torch.autocast(device.type, dtype=precision, enabled=precision != torch.float32):
+            return step_memory_mb(model, clips, labels, loss_of)
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     both_passes(model, clips, labels, loss_of, precision)
     torch.cuda.synchronize(device)
     peak = torch.cuda.max_memory_allocated(device) - before
-    resident = 4 * count(model.backbone) + 12 * count(model) + clips.nbytes
+    frozen = sum(p.nbytes for p in model.backbone.parameters())
+    resident = frozen + 12 * count(model) + clips.nbytes
     return (peak + resident) / MIB
 
 

@@ -217,8 +217,9 @@ def _run_group(
         for t in list(lockstep.trainees):
             with lockstep.failing_alone(t):
                 scribe.begin(t)
-        lockstep.train()
-        metrics, unreadable = lockstep.test() if options.test else ({}, set())
+        with backbone.held_in(lockstep.precision):  # from here on nobody copies weights of it
+            lockstep.train()
+            metrics, unreadable = lockstep.test() if options.test else ({}, set())
         for t in list(lockstep.trainees):
             with lockstep.failing_alone(t):
                 scribe.finish(t, metrics.get(t.label), unreadable)

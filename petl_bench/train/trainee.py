@@ -95,7 +95,7 @@ class Trainee:
             seed=config.seed,
             head_dropout=recipe.head_dropout,
         ).train()
-        self.model.checkpointing = recipe.checkpointing
+        self.model.checkpointing = float(recipe.checkpointing)
         set_plain(self.model, recipe.kernels == "plain")
         self.steps, self.warmup, self.peak = steps, warmup, peak_rate(config)
         device = next(self.model.parameters()).device

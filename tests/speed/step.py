@@ -5,27 +5,27 @@
 
 Random clips and weights: what is computed costs the same. `plain` is `plain_step` of plain.py; both train the
 same model on the same frames, in turn, medians. On GPUs blocks are compiled unless --no-compile is given; what that
-takes is in the column `start s`. Peak memory is the allocator's (GPU) or what autograd keeps (CPU, as in the records).
+takes is in the column `start s`. Peak memory is the allocator's on a GPU; on a CPU it is worked out, see peak.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
+import copy
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from measured import in_turn, machine, synchronised, write
+from peak import peak_of_step
 from plain import plain_optimizer, plain_step
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from petl_bench.adapted import AdaptedViT, Frozen
 from petl_bench.backbone import VideoViT, load_backbone
-from petl_bench.costs import MIB, step_memory_mb
-from petl_bench.kernels import set_plain
+from petl_bench.costs import MIB
 from petl_bench.method import build, make_method
 from petl_bench.suite import PAPER_METHODS, load_backbone_config
 
@@ -40,14 +40,12 @@ class Ours:
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01, fused=True)
 
     def __call__(self) -> None:
-        model, backbone = self.model, self.model.backbone
-        set_plain(model, False)
-        set_plain(backbone, False)
+        backbone = self.model.backbone
         with torch.autocast(
             self.clips.device.type, dtype=self.precision, enabled=self.precision != torch.float32
         ):
             frozen = Frozen(backbone, backbone.pixels(self.clips), backbone.shape_of(self.clips))
-            logits = model.from_frozen(frozen)
+            logits = self.model.from_frozen(frozen)
         F.cross_entropy(logits.float(), self.labels).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -59,30 +57,18 @@ class Plain:
         self.optimizer = plain_optimizer(model)
 
     def __call__(self) -> None:
-        with torch.compiler.set_stance("force_eager"):
-            plain_step(
-                self.model,
-                self.optimizer,
-                self.model.backbone.pixels(self.clips),
-                self.labels,
-                self.precision,
-            )
+        pixels = self.model.backbone.pixels(self.clips)
+        plain_step(self.model, self.optimizer, pixels, self.labels, self.precision)
 
 
-def peak_memory(step: Ours | Plain) -> float:
-    """MiB of a step: the allocator's peak, weights and optimizer included; on a CPU, see `step_memory_mb`."""
-    device = step.clips.device
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        torch.cuda.reset_peak_memory_stats()
-        step()
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() / MIB
-    plain = isinstance(step, Plain)
-    set_plain(step.model, plain)
-    set_plain(step.model.backbone, plain)
-    with torch.autocast("cpu", dtype=step.precision, enabled=step.precision != torch.float32):
-        return step_memory_mb(step.model, step.clips, step.labels, F.cross_entropy)
+def allocator_peak(step: Ours | Plain) -> float:
+    """MiB of a step on a GPU, with the weights and whatever else is there."""
+    step()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    step()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() / MIB
 
 
 def measured_peak(device: torch.device, precision: torch.dtype) -> float:
@@ -104,10 +90,6 @@ def flops_of(eager: Plain) -> int:
 
 
 def speed_of(ours: Ours, plain: Plain, args: argparse.Namespace, peak: float) -> dict[str, float]:
-    begin = time.perf_counter()
-    ours()
-    start = synchronised(args.device) - begin
-    plain()
     flops = flops_of(plain)
     seconds = in_turn({"ours": ours, "plain": plain}, args.device, args.rounds)
     return {
@@ -115,27 +97,50 @@ def speed_of(ours: Ours, plain: Plain, args: argparse.Namespace, peak: float) ->
         "plain clips/s": args.batch / seconds["plain"],
         "speed x": seconds["plain"] / seconds["ours"],
         "% of peak": 100 * flops / seconds["ours"] / 1e12 / peak,
-        "start s": start,
     }
 
 
-def row(label: str, backbone: VideoViT, args: argparse.Namespace, peak: float) -> dict[str, Any]:
-    device, precision = args.device, args.precision
-    model = build(make_method(label), backbone, CLASSES, frames=args.frames).train()
-    model.checkpointing = args.checkpointing
+def random_batch(args: argparse.Namespace, size: int) -> tuple[Tensor, Tensor]:
     g = torch.Generator().manual_seed(0)
-    size = backbone.image_size
     clips = torch.randint(0, 256, (args.batch, args.frames, 3, size, size), generator=g, dtype=torch.uint8)
     labels = torch.randint(0, CLASSES, (args.batch,), generator=g)
-    given = (model, clips.to(device), labels.to(device), precision)
-    ours, plain = Ours(*given), Plain(*given)
-    times = speed_of(ours, plain, args, peak) if args.rounds else {}
-    memory = {}
-    pairs: list[tuple[str, Ours | Plain, Ours | Plain]] = [("ours", ours, plain), ("plain", plain, ours)]
-    for name, step, other in pairs:
-        other.optimizer.state.clear()  # the moments of one alone
-        step()
-        memory[name] = peak_memory(step)
+    return clips.to(args.device), labels.to(args.device)
+
+
+def row(label: str, backbone: VideoViT, args: argparse.Namespace, peak: float) -> dict[str, Any]:
+    """What is measured of a method. Each step has a backbone of its own, and is alone when its memory is measured."""
+    gpu = args.device.type == "cuda"
+    memory: dict[str, float] = {}
+
+    def made(kind: type[Ours] | type[Plain], frozen: VideoViT, batch: tuple[Tensor, Tensor]) -> Any:
+        model = build(make_method(label), frozen, CLASSES, frames=args.frames).train()
+        model.checkpointing = args.checkpointing if kind is Ours else 0.0
+        return kind(model, *batch, args.precision)
+
+    times: dict[str, float] = {}
+    if gpu or args.rounds:
+        batch = random_batch(args, backbone.image_size)
+        frozen = copy.deepcopy(backbone).to(args.device)
+        frozen.set_compiled(args.compile)
+        ours = made(Ours, frozen, batch)
+        with frozen.held_in(args.precision):
+            begin = synchronised(args.device)
+            ours()
+            start = synchronised(args.device) - begin
+            if gpu:
+                memory["ours"] = allocator_peak(ours)
+            plain = made(Plain, copy.deepcopy(backbone).to(args.device), batch)
+            if args.rounds:
+                times = {**speed_of(ours, plain, args, peak), "start s": start}
+        if gpu:
+            del ours, frozen
+            torch.cuda.empty_cache()
+            memory["plain"] = allocator_peak(plain)
+    if not gpu:
+        shape = (args.batch, args.frames, 3, backbone.image_size, backbone.image_size)
+        given = (label, backbone.config, CLASSES, shape, args.precision)
+        memory["ours"] = peak_of_step(*given, Ours, held_in=args.precision, checkpointing=args.checkpointing)
+        memory["plain"] = peak_of_step(*given, Plain)
     sizes = {
         "MiB": memory["ours"],
         "plain MiB": memory["plain"],
@@ -157,7 +162,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=None)
-    parser.add_argument("--checkpointing", action="store_true")
+    parser.add_argument("--checkpointing", type=float, default=0.0, help="share of the blocks")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if args.threads:
@@ -168,9 +173,8 @@ def main() -> None:
     config = load_backbone_config(args.backbone)
     if config.source != "embedded":
         config = config.model_copy(update={"weights": "random"})
-    backbone = load_backbone(config).to(args.device)
-    compiled = gpu if args.compile is None else args.compile
-    backbone.set_compiled(compiled)
+    backbone = load_backbone(config)
+    args.compile = gpu if args.compile is None else args.compile
     peak = measured_peak(args.device, args.precision) if args.rounds else 0.0
     rows = []
     for label in args.methods.split(","):
@@ -185,7 +189,7 @@ def main() -> None:
         "batch": args.batch,
         "frames": args.frames,
         "precision": str(args.precision).removeprefix("torch."),
-        "compile": compiled,
+        "compile": args.compile,
         "checkpointing": args.checkpointing,
         "rounds": args.rounds,
         **({"measured_peak_tflops": round(peak, 3)} if args.rounds else {}),
