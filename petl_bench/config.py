@@ -68,7 +68,7 @@ class Recipe(Frozen):
     compile: bool = Field(False, description="torch.compile the blocks; takes minutes before the first step")
     checkpointing: bool | float = Field(
         False,
-        description="less memory for up to a third more time: blocks are computed again going backwards, "
+        description="less memory for up to half more time: blocks are computed again going backwards, "
         "all of them or this share",
     )
     validation: float = Field(0.1, ge=0, lt=1, description="part of the training split held out, by class")

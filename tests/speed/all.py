@@ -31,26 +31,21 @@ def commands(gpu: bool, quick: bool) -> dict[str, list[str]]:
         embedded = ["--clips", "48" if quick else "600"]
         kinetics = ["--clips", "16" if quick else "200"]
     few = ["--scenes", "2", "--rounds", "1"] if quick else []
-    memory = [
-        *b16,
-        "--batch",
-        "1" if quick else "2",
-        "--rounds",
-        "0",
-        "--precision",
-        "bf16",
-        "--threads",
-        "1",
-    ]
+    memory = [*b16, "--batch", "32", "--rounds", "0", "--precision", "bf16"]
+    half, every = ["--checkpointing", "0.5"], ["--checkpointing", "1"]
     random = [*b16, "--set", "backbone.weights=random"] if gpu else []
     return {
         f"step_{device}": ["step.py", *step],
+        f"step_{device}_half_checkpointing": ["step.py", *step, *half],
+        f"step_{device}_checkpointing": ["step.py", *step, *every],
         **(
-            {f"step_{device}_checkpointing": ["step.py", *step, "--checkpointing"]}
+            {}
             if gpu
             else {
                 "step_memory_vit_b16": ["step.py", *memory],
-                "step_memory_vit_b16_checkpointing": ["step.py", *memory, "--checkpointing"],
+                "step_memory_vit_b16_half_checkpointing": ["step.py", *memory, *half],
+                "step_memory_vit_b16_checkpointing": ["step.py", *memory, *every],
+                "threads_cpu": ["threads.py", *(["--clips", "32", "--rounds", "1"] if quick else [])],
             }
         ),
         f"suite_embedded_{device}": ["suite.py", "--data", "embedded", *embedded],

@@ -3,8 +3,9 @@
     python tests/speed/threads.py [--rounds 2] [--clips 160] [--busy 1] [--out results/speed/threads_cpu.json]
 
 Whole runs of `petl-bench run` as users start them, eight methods, tiny backbone, in turn; seconds are those of training
-in the records, the smallest of the rounds. `passive` is OMP_WAIT_POLICY=passive: threads sleep while they wait for each
-other, instead of spinning. `default` is what the command chooses by itself.
+in the records, the smallest of the rounds. Threads that wait for each other spin for a while before they sleep:
+`unset` is what GNU OpenMP does where nobody says anything, `passive` not at all, all others the 1,000 rounds that petl-bench
+sets (GOMP_SPINCOUNT). `default` is what the command chooses by itself.
 """
 
 from __future__ import annotations
@@ -32,26 +33,28 @@ def spin() -> None:
         pass
 
 
-def settings() -> dict[str, tuple[list[str], str | None]]:
-    """Name -> options, and the wait policy."""
+def settings() -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Name -> options, and variables of the environment."""
     cores = os.cpu_count() or 1
-    out: dict[str, tuple[list[str], str | None]] = {"default": ([], None)}
+    out: dict[str, tuple[list[str], dict[str, str]]] = {"default": ([], {})}
     for threads in sorted({1, cores // 2 or 1, cores}):
         for workers in sorted({0, 1, cores // 2}):
             options = ["--threads", str(threads), "--workers", str(workers)]
-            name = f"{threads} threads, {workers} workers"
-            out[name] = (options, None)
-            if threads > 1:
-                out[name + ", passive"] = (options, "passive")
+            out[f"{threads} threads, {workers} workers"] = (options, {})
+    last = list(out)[-1]
+    out[f"{last}, unset"] = (options, {"GOMP_SPINCOUNT": "300000"})
+    out[f"{last}, passive"] = (options, {"OMP_WAIT_POLICY": "passive"})
     return out
 
 
-def seconds(data: list[str], options: list[str], policy: str | None) -> float:
+def seconds(data: list[str], options: list[str], environment: dict[str, str]) -> float:
     """Seconds of training of a run."""
-    env = {**os.environ, **({"OMP_WAIT_POLICY": policy} if policy else {})}
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-m", "petl_bench", "run", *data, *options, "--out", out, "--quiet"]
-        subprocess.run([*command, "--device", "cpu"], env=env, check=True, stdout=subprocess.DEVNULL)
+        env = {k: v for k, v in os.environ.items() if k not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+        subprocess.run(
+            [*command, "--device", "cpu"], env={**env, **environment}, check=True, stdout=subprocess.DEVNULL
+        )
         records = [json.loads(f.read_text()) for f in Path(out).rglob("record.json")]
     return max(float(r["provenance"]["lockstep_seconds"]) for r in records)
 
@@ -81,15 +84,15 @@ def main() -> None:
                 for process in beside:
                     process.start()
                 for clips, given in data.items():
-                    for name, (options, policy) in settings().items():
+                    for name, (options, environment) in settings().items():
                         if turn:  # the first round only renders, with the first setting
                             column = f"{clips} s{', busy' if busy else ''}"
-                            took = seconds(given, options, policy)
+                            took = seconds(given, options, environment)
                             taken.setdefault((name, column), []).append(took)
                             print(f"{name:40} {column:24} {took:.1f}", flush=True)
                         else:
                             if not busy:
-                                seconds(given, options, policy)
+                                seconds(given, options, environment)
                             break
                 for process in beside:
                     process.kill()
