@@ -128,7 +128,7 @@ class AdaptedViT(nn.Module):
         """One block with its slots: (B*T, P + ... + N, D) -> the same."""
         start = 0 if "vit" in self.owned else self.first_block
         # the first ones: when the backward pass comes to them, what the others kept is gone
-        again = index - start < round(self.checkpointing * (self.backbone.depth - start))
+        again = index - start < int(self.checkpointing * (self.backbone.depth - start) + 0.5)
         if again and torch.is_grad_enabled():
             return checkpoint(self._run_block, index, x, shape, use_reentrant=False)  # type: ignore[no-any-return]
         return self._run_block(index, x, shape)

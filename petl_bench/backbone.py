@@ -92,20 +92,20 @@ class VideoViT(nn.Module):
     def held_in(self, precision: torch.dtype) -> Iterator[None]:
         """Within it, layers that autocast computes in `precision` hold their weights in it.
 
-        Autocast would cast them anew in every pass: the numbers are the same, the memory is less and the casts are
-        gone. Methods copy weights before it, in float32; after it they are in float32 again, to the bit.
+        Autocast would cast them anew in every pass: the numbers are the same, the casts are gone, and so are the
+        float32 weights from the device; they wait on the CPU. Methods copy weights before it; after it they are as they
+        were, to the bit.
         """
-        full: list[tuple[nn.Parameter, Tensor]] = []
-        if precision != torch.float32:
-            for layer in self.vit.modules():
-                if isinstance(layer, (nn.Linear, nn.Conv2d)):
-                    for weight in layer.parameters(recurse=False):
-                        full.append((weight, weight.data.cpu()))
-                        weight.data = weight.data.to(precision)
+        full: dict[nn.Parameter, Tensor] = {}
         try:
+            for layer in self.vit.modules() if precision != torch.float32 else ():
+                if type(layer) in (nn.Linear, nn.Conv2d):  # another may do something else with its weight
+                    for weight in layer.parameters(recurse=False):
+                        full.setdefault(weight, weight.data.cpu())
+                        weight.data = weight.data.to(precision)
             yield
         finally:
-            for weight, data in full:
+            for weight, data in full.items():
                 weight.data = data.to(weight.device)
 
     @property

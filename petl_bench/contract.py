@@ -63,6 +63,7 @@ def check_method(
         ("any batch, length and image size", _any_shape),
         ("deterministic under a seed", _deterministic),
         ("order of frames", _order),
+        ("the same in bf16, whoever casts", _held),
         ("costs are counted", _costs),
     ]
     out = []
@@ -250,6 +251,23 @@ def _order(method: Method, backbone: VideoViT) -> str:
         return "blind to it, as declared"
     assert error > 1e-10, "not declared order-blind, but reversed clips give the same logits"
     return f"reversed clips change the logits by {error:.2g}"
+
+
+@torch.no_grad()
+def _held(method: Method, backbone: VideoViT) -> str:
+    with torch.enable_grad():
+        model = _make(method, backbone)
+        _train(model)
+    clips = random_clips(backbone)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = model(clips)
+        with backbone.held_in(torch.bfloat16):  # as training does
+            held = model(clips)
+    assert torch.equal(cast, held), (
+        "logits change when frozen layers hold bf16: a weight of theirs is read elsewhere than in the layer's own "
+        "call; copy it in adapt()"
+    )
+    return "frozen layers may hold bf16"
 
 
 def _costs(method: Method, backbone: VideoViT) -> str:

@@ -169,7 +169,7 @@ def step_memory_mb(
     training = model.training
     model.train()
     with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-        loss = loss_of(model(clips), labels)  # alive until counted, so that no storage is used twice
+        loss = loss_of(model(clips).float(), labels)  # alive until counted, so that no storage is used twice
     model.train(training)
     del loss
     frozen = sum(p.nbytes for p in model.backbone.parameters())

@@ -62,7 +62,7 @@ def check_summary(report: Report) -> RenderableType:
     return Group(*lines)
 
 
-def prepare_summary(done: Prepared, how_to_use: str) -> RenderableType:
+def prepare_summary(done: Prepared, how_to_use: str) -> Group:
     """What is in a cache, what failed, and how it is used."""
     card, seconds = done.card, max(done.seconds, 1e-9)
     rate = f" ({done.made / seconds:.1f} clips/s)" if done.made else ""
@@ -78,6 +78,10 @@ def prepare_summary(done: Prepared, how_to_use: str) -> RenderableType:
     if done.failed:
         lines.append(Text(f"{len(done.failed):,} failed, and stay with the decoder (failed.csv):"))
         lines += _some([f"{f.state}  {key[0]}: {f.reason}" for key, f in done.failed.items()])
+    if done.skipped:
+        lines.append(Text(f"Left out, on the skip list of `petl-bench datasets check`: {done.skipped:,}"))
+    if done.missing:
+        lines.append(Text(f"Listed, but without a file: {done.missing:,}"))
     return Group(*lines, Text(f"Folder: {done.folder}"), Text(how_to_use))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from rich.console import Console, Group
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -154,10 +155,15 @@ class LiveDisplay(Display):
     def rows(self, rows: dict[str, Row]) -> None:
         self._rows.update(rows)
 
-    def _render(self) -> Group:
+    def _render(self) -> Constrain:
+        # room for the ^C of a terminal: on a full line it would begin another, and leave a bar behind
+        width = self.console.width - 3
+        return Constrain(self._table_and_bar(width), width)
+
+    def _table_and_bar(self, width: int) -> Group:
         if not self._rows:
             return Group(self._bar)
-        narrow = self.console.width < 100
+        narrow = width < 97
         table = Table(box=None, padding=(0, 1), header_style="dim")
         table.add_column("method", no_wrap=True)
         heads = (

@@ -21,7 +21,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class _QuickGELU(torch.autograd.Function):
-    """x sigmoid(1.702 x), keeping x alone; autograd would keep the sigmoid and both factors."""
+    """x sigmoid(1.702 x), keeping x alone; autograd would keep the sigmoid too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ def prepare(root: Path, wanted: Wanted = AS_USUAL, out: Path | None = None, **op
     settings = options.pop("config", None) or config_of(root)
     defaults: dict[str, Any] = {"jobs": 1, "timeout": 60.0, "decoder": "pyav"}
     place = out or root / "prepared" / "mine"
-    return prepare_clips(settings, list_clips(settings), root, place, wanted, **{**defaults, **options})
+    listed = options.pop("listed", None) or list_clips(settings)
+    return prepare_clips(settings, listed, root, place, wanted, **{**defaults, **options})
 
 
 def psnr(a: Any, b: Any) -> float:

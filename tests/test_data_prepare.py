@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ from petl_bench.cli import app
 from petl_bench.data import dataset_state, open_data
 from petl_bench.data.decode import DecodeError
 from petl_bench.data.frame_coding import FrameFormat
+from petl_bench.data.listed import SplitFiles
 from petl_bench.data.prepare import Wanted, prepare_clip
 from petl_bench.data.prepared import open_clip, open_prepared, read_card
 from petl_bench.data.shards import ShardWriter
 from petl_bench.data.skips import Checked, Skip, SkipList, write_skips
 from petl_bench.data.sources import list_clips
 from petl_bench.dataset_config import Sampling
+from petl_bench.datasets_table import prepare_summary
 from petl_bench.errors import UserError
 
 
@@ -202,6 +205,19 @@ def test_the_skip_list_is_obeyed(folder: Path) -> None:
     )
     done = prepare(folder)
     assert done.made == done.card.listed == 5 and "train/a/1.mp4" not in kept(folder)
+    lines = [str(line) for line in prepare_summary(done, "use").renderables]
+    assert "Left out, on the skip list of `petl-bench datasets check`: 1" in lines
+    assert not any("without a file" in line for line in lines)
+
+
+def test_clips_without_a_file_are_told(folder: Path) -> None:
+    listed = list_clips(config_of(folder))
+    *clips, absent = listed.train.clips
+    absent.path.unlink()
+    listed = replace(listed, train=SplitFiles(tuple(clips), (absent,)))
+    done = prepare(folder, listed=listed)
+    assert (done.made, done.missing, done.skipped) == (5, 1, 0)
+    assert "Listed, but without a file: 1" in [str(line) for line in prepare_summary(done, "").renderables]
 
 
 def _petl(*arguments: str) -> tuple[int, str]:

@@ -262,6 +262,16 @@ def test_like_runs_need_no_warning(tmp_path: Path) -> None:
             "device: NVIDIA H100 in odd; cpu in all others",
         ),
         (
+            {"config__recipe__checkpointing": 0.5},
+            "Times and memory are not comparable",
+            "computed with: checkpointing of 0.5 of the blocks in odd",
+        ),
+        (
+            {"config__recipe__checkpointing": True},
+            "Times and memory are not comparable",
+            "computed with: checkpointing in odd",
+        ),
+        (
             {"provenance__git_dirty": True},
             "Not made by one version of the code",
             "commit: 0123456789ab with uncommitted changes in odd; 0123456789ab in all others",

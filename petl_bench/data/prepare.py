@@ -7,7 +7,7 @@ loses the clips that are under way, and two processes never write to one file. O
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -81,6 +81,8 @@ class Prepared:
     seconds: float
     failed: dict[Key, Failed] = field(default_factory=dict)
     broken: dict[Key, str] = field(default_factory=dict)  # what --verify found
+    skipped: int = 0  # on the skip list
+    missing: int = 0  # without a file
 
 
 def prepare_clip(clip: Clip, folder: Path, how: FrameFormat, decoder: str) -> Made:
@@ -164,7 +166,8 @@ def prepare_clips(
     check_folder(folder)
     version = decoder_version(decoder)
     skips = read_skips(config, root)
-    clips = unique((*without_skips(listed.train.clips, skips), *without_skips(listed.test.clips, skips)))
+    there = unique((*listed.train.clips, *listed.test.clips))
+    clips = without_skips(there, skips)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock", lambda: told("waiting for another process", 0, len(clips), 0)):
@@ -181,7 +184,9 @@ def prepare_clips(
             f"{folder} cannot be written: {error.strerror or error}. Choose another folder with --out."
         ) from None
     failed = {key: journal.failed[key] for key in map(key_of, clips) if key in journal.failed}
-    return Prepared(folder, card, made, time.monotonic() - begin, failed, broken)
+    missing = len(unique((*listed.train.missing, *listed.test.missing)))
+    took = time.monotonic() - begin
+    return Prepared(folder, card, made, took, failed, broken, len(there) - len(clips), missing)
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,7 @@ class _Work:
     config: DatasetConfig
     folder: Path
     how: FrameFormat
-    clips: list[Clip]
+    clips: Sequence[Clip]
     journal: Journal
     decoder: str  # name and version
     jobs: int

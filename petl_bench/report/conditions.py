@@ -79,7 +79,9 @@ def machine(run: Run) -> dict[str, Any]:
     memory = run.cost.peak_memory_source
     how = {"device": p.device, "threads": p.threads, "platform": p.platform, "memory measured by": memory}
     recipe = run.setting("recipe") or {}
-    fast = [name for name in ("compile", "checkpointing") if recipe.get(name)]
+    fast = ["compile"] if recipe.get("compile") else []
+    if share := recipe.get("checkpointing"):
+        fast.append("checkpointing" if share is True else f"checkpointing of {share:g} of the blocks")
     fast += ["plain kernels"] if recipe.get("kernels") == "plain" else []
     return how | ({"computed with": ", ".join(fast)} if fast else {})
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+import petl_bench  # noqa: F401  sets for the scripts how long threads spin, as for users
+
 HERE = Path(__file__).parent
 
 

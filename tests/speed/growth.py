@@ -20,7 +20,8 @@ import random
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -155,6 +156,15 @@ class Bench:
             self._backbones[config] = load_backbone(config).to(self.device)
         self.stations[key] = Station(configs, self.folder / key, self._backbones[config])
         return self.stations[key]
+
+    @contextmanager
+    def as_in_training(self) -> Iterator[None]:
+        """Backbones hold their weights in the precision of the training."""
+        with ExitStack() as stack:
+            precision = next(iter(self.stations.values())).lockstep.precision
+            for backbone in self._backbones.values():
+                stack.enter_context(backbone.held_in(precision))
+            yield
 
     def measure(self, rounds: int, steps: int, minutes: float) -> int:
         """Returns how many rounds there was time for, at least three."""
@@ -296,9 +306,10 @@ def main() -> None:
             "methods": methods_panel(bench, sizes["methods"], batch, frames, clips),
             "clips": clips_panel(bench, many, batch, frames),
         }
-        rounds = bench.measure(rounds, args.steps, args.minutes)
-        found = {name: panel["later"]() for name, panel in panels.items()}
-        found["run"] = long_run(bench, 20 if args.quick else 120, batch, frames, clips)
+        with bench.as_in_training():
+            rounds = bench.measure(rounds, args.steps, args.minutes)
+            found = {name: panel["later"]() for name, panel in panels.items()}
+            found["run"] = long_run(bench, 20 if args.quick else 120, batch, frames, clips)
     gpu = device.type == "cuda"
     place = torch.cuda.get_device_name(device) if gpu else "cpu"
     result = {

@@ -63,7 +63,7 @@ def in_turn(
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows as a Markdown table; numbers to three digits."""
-    names = list(rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [[_text(row.get(name)) for name in names] for row in rows]
     widths = [max(len(name), *(len(line[i]) for line in cells)) for i, name in enumerate(names)]
     lines = [names, ["-" * w for w in widths], *cells]

@@ -1,8 +1,9 @@
 """Peak memory of a training step, worked out without computing it: any backbone and batch, in seconds, on any machine.
 
 PyTorch's fake tensors have shapes and no numbers. A step on them allocates and frees what a real one does, and its
-largest sum is the peak: weights, gradients, optimizer state, what autograd keeps, and the buffers of operations. What a
-GPU's libraries take for themselves is not in it, nor what its allocator loses between blocks.
+largest sum is the peak: weights, gradients, optimizer state, what autograd keeps, and the buffers of operations. The
+tensors pretend to lie on the CPU, whose choice of operations differs in details. What a GPU's libraries take for
+themselves is not in it, nor what its allocator loses between blocks.
 """
 
 from __future__ import annotations

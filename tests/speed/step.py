@@ -3,8 +3,8 @@
     python tests/speed/step.py --backbone clip_vit_b16 --batch 32 --out results/speed/step_gpu.json     # on a GPU
     python tests/speed/step.py --backbone tiny_clip --batch 8 --methods full,st_adapter                 # on a CPU
 
-Random clips and weights: what is computed costs the same. `plain` is `plain_step` of plain.py; both train the
-same model on the same frames, in turn, medians. On GPUs blocks are compiled unless --no-compile is given; what that
+Random clips and weights: what is computed costs the same. `plain` is `plain_step` of plain.py; both train models of the
+same method on the same frames, in turn, medians. On GPUs blocks are compiled unless --no-compile is given; what that
 takes is in the column `start s`. Peak memory is the allocator's on a GPU; on a CPU it is worked out, see peak.py.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,13 @@ class Plain:
 
 def allocator_peak(step: Ours | Plain) -> float:
     """MiB of a step on a GPU, with the weights and whatever else is there."""
+    device = step.clips.device
     step()
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
+    synchronised(device)
+    torch.cuda.reset_peak_memory_stats(device)
     step()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() / MIB
+    synchronised(device)
+    return torch.cuda.max_memory_allocated(device) / MIB
 
 
 def measured_peak(device: torch.device, precision: torch.dtype) -> float:
@@ -134,6 +136,7 @@ def row(label: str, backbone: VideoViT, args: argparse.Namespace, peak: float) -
                 times = {**speed_of(ours, plain, args, peak), "start s": start}
         if gpu:
             del ours, frozen
+            gc.collect()
             torch.cuda.empty_cache()
             memory["plain"] = allocator_peak(plain)
     if not gpu:

@@ -4,8 +4,8 @@
 
 Whole runs of `petl-bench run` as users start them, eight methods, tiny backbone, in turn; seconds are those of training
 in the records, the smallest of the rounds. Threads that wait for each other spin for a while before they sleep:
-`unset` is what GNU OpenMP does where nobody says anything, `passive` not at all, all others the 1,000 rounds that petl-bench
-sets (GOMP_SPINCOUNT). `default` is what the command chooses by itself.
+`unset` is what GNU OpenMP does where nobody says anything, `passive` not at all, all others the 1,000 rounds that
+petl-bench sets (GOMP_SPINCOUNT). `default` is what the command chooses by itself.
 """
 
 from __future__ import annotations
