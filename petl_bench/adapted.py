@@ -126,9 +126,10 @@ class AdaptedViT(nn.Module):
 
     def run_block(self, index: int, x: Tensor, shape: ClipShape) -> Tensor:
         """One block with its slots: (B*T, P + ... + N, D) -> the same."""
-        start = 0 if "vit" in self.owned else self.first_block
-        # the first ones: when the backward pass comes to them, what the others kept is gone
-        again = index - start < int(self.checkpointing * (self.backbone.depth - start) + 0.5)
+        start, last = 0 if "vit" in self.owned else self.first_block, self.backbone.depth - 1
+        # the first ones: when the backward pass comes to them, what the others kept is gone; never the last, which
+        # the backward pass begins with
+        again = index - start < int(self.checkpointing * (last + 1 - start) + 0.5) and index < last
         if again and torch.is_grad_enabled():
             return checkpoint(self._run_block, index, x, shape, use_reentrant=False)  # type: ignore[no-any-return]
         return self._run_block(index, x, shape)
