@@ -69,7 +69,7 @@ class Recipe(Frozen):
     checkpointing: bool | float = Field(
         False,
         description="less memory for up to half more time: blocks are computed again going backwards, "
-        "all of them or this share",
+        "all but the last, or this share",
     )
     validation: float = Field(0.1, ge=0, lt=1, description="part of the training split held out, by class")
     validate_every: int = Field(1, ge=1, description="epochs between two validations")

@@ -47,6 +47,7 @@ def commands(gpu: bool, quick: bool) -> dict[str, list[str]]:
                 "step_memory_vit_b16": ["step.py", *memory],
                 "step_memory_vit_b16_half_checkpointing": ["step.py", *memory, *half],
                 "step_memory_vit_b16_checkpointing": ["step.py", *memory, *every],
+                "peak_measured_cpu": ["peak_measured.py", *([] if quick else [*b16, "--batch", "4"])],
                 "threads_cpu": ["threads.py", *(["--clips", "32", "--rounds", "1"] if quick else [])],
             }
         ),
