@@ -147,7 +147,7 @@ def test_lists() -> None:
     assert "not found" in sets
     checked = petl("check", "st_adapter")
     assert checked.returncode == 0
-    assert checked.stdout.count("holds") == 10
+    assert checked.stdout.count("holds") == 11
 
 
 def test_profile_gives_the_papers_numbers() -> None:

@@ -264,12 +264,12 @@ def test_like_runs_need_no_warning(tmp_path: Path) -> None:
         (
             {"config__recipe__checkpointing": 0.5},
             "Times and memory are not comparable",
-            "computed with: checkpointing of 0.5 of the blocks in odd",
+            "computed with: checkpointing of 0.5 of the blocks in odd; nothing special in all others",
         ),
         (
             {"config__recipe__checkpointing": True},
             "Times and memory are not comparable",
-            "computed with: checkpointing in odd",
+            "computed with: checkpointing in odd; nothing special in all others",
         ),
         (
             {"provenance__git_dirty": True},

@@ -9,6 +9,7 @@ from typing import Any
 from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.conditions import (
     Reader,
+    absent,
     backbone,
     clips_text,
     code,
@@ -74,7 +75,7 @@ def differences(rows: Sequence[Row], read: Reader) -> list[str]:
     for condition, by_value in values.items():
         silent = _others(rows, by_value)
         if silent:
-            by_value["not recorded"] = silent
+            by_value[absent(condition)] = silent
         if len(by_value) > 1:
             lines.append(f"{condition}: {_values(by_value, sizes)}")
     return lines

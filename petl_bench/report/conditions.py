@@ -11,6 +11,7 @@ from petl_bench.report.collect import Row
 from petl_bench.report.runs import Run
 
 Reader = Callable[[Run], Mapping[str, Any]]
+_SPECIAL = "computed with"
 
 # these change when a run is looked at, or how it is computed, not what it learns; what may move an accuracy a little
 # is in `numerics`
@@ -83,7 +84,12 @@ def machine(run: Run) -> dict[str, Any]:
     if share := recipe.get("checkpointing"):
         fast.append("checkpointing" if share is True else f"checkpointing of {share:g} of the blocks")
     fast += ["plain kernels"] if recipe.get("kernels") == "plain" else []
-    return how | ({"computed with": ", ".join(fast)} if fast else {})
+    return how | ({_SPECIAL: ", ".join(fast)} if fast else {})
+
+
+def absent(condition: str) -> str:
+    """What a run says that does not name a condition which others name."""
+    return "nothing special" if condition == _SPECIAL else "not recorded"
 
 
 def code(run: Run) -> dict[str, Any]:

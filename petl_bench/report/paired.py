@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from petl_bench.report.collect import Row
-from petl_bench.report.conditions import Reader, backbone, data, known, recipe, share, text_of
+from petl_bench.report.conditions import Reader, absent, backbone, data, known, recipe, share, text_of
 from petl_bench.report.intervals import Interval, interval
 from petl_bench.report.runs import Run
 
@@ -75,6 +75,6 @@ def _unlike(a: Run, b: Run, alike: tuple[Reader, ...]) -> str | None:
             continue
         for name in {**left, **right}:
             if left.get(name) != right.get(name):
-                both = (text_of(side.get(name, "not recorded")) for side in (left, right))
+                both = (text_of(side.get(name, absent(name))) for side in (left, right))
                 return f"{name} differs ({', '.join(both)})"
     return None
