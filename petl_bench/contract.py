@@ -125,6 +125,14 @@ def _train(model: AdaptedViT, steps: int = STEPS) -> set[str]:
     return touched
 
 
+def _trained(method: Method, backbone: VideoViT) -> AdaptedViT:
+    """A model after a few steps, also within `no_grad`."""
+    with torch.enable_grad():
+        model = _make(method, backbone)
+        _train(model)
+    return model
+
+
 def _only_own_trains(method: Method, backbone: VideoViT) -> str:
     model = _make(method, backbone)
     own = {id(p) for p in model.parameters()}
@@ -150,7 +158,7 @@ def _all_receive_gradients(method: Method, backbone: VideoViT) -> str:
 
 def _frozen_stays(method: Method, backbone: VideoViT) -> str:
     before = {n: t.clone() for n, t in [*backbone.named_parameters(), *backbone.named_buffers()]}
-    _train(_make(method, backbone))
+    _trained(method, backbone)
     changed = [
         n
         for n, t in [*backbone.named_parameters(), *backbone.named_buffers()]
@@ -195,9 +203,7 @@ def _first_block(method: Method, backbone: VideoViT) -> str:
 
 @torch.no_grad()
 def _save_load(method: Method, backbone: VideoViT) -> str:
-    with torch.enable_grad():
-        model = _make(method, backbone)
-        _train(model)
+    model = _trained(method, backbone)
     data = save({k: v.contiguous() for k, v in model.state_dict().items()})
     other = _make(method, backbone, seed=7).eval()
     other.load_state_dict(load(data))
@@ -240,9 +246,7 @@ def _deterministic(method: Method, backbone: VideoViT) -> str:
 
 @torch.no_grad()
 def _order(method: Method, backbone: VideoViT) -> str:
-    with torch.enable_grad():
-        model = _make(method, backbone)
-        _train(model)
+    model = _trained(method, backbone)
     model = _in_float64(model)
     clips = random_clips(backbone, 2, 4, seed=9)
     error = float((model(clips) - model(clips.flip(1))).abs().max())
@@ -255,9 +259,7 @@ def _order(method: Method, backbone: VideoViT) -> str:
 
 @torch.no_grad()
 def _held(method: Method, backbone: VideoViT) -> str:
-    with torch.enable_grad():
-        model = _make(method, backbone)
-        _train(model)
+    model = _trained(method, backbone)
     clips = random_clips(backbone)
     with torch.autocast("cpu", torch.bfloat16):
         cast = model(clips)

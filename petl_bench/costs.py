@@ -148,6 +148,11 @@ def count_flops(model: AdaptedViT, frames: int, size: int) -> int:
         model.train(training)
 
 
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of a module's parameters as they are held."""
+    return sum(p.nbytes for p in module.parameters())
+
+
 def step_memory_mb(
     model: AdaptedViT, clips: Tensor, labels: Tensor, loss_of: Callable[[Tensor, Tensor], Tensor]
 ) -> float:
@@ -172,6 +177,6 @@ def step_memory_mb(
         loss = loss_of(model(clips).float(), labels)  # alive until counted, so that no storage is used twice
     model.train(training)
     del loss
-    frozen = sum(p.nbytes for p in model.backbone.parameters())
+    frozen = weight_bytes(model.backbone)
     trained = 16 * count(model)
     return (frozen + trained + sum(saved.values()) + clips.nbytes) / MIB

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from petl_bench.adapted import AdaptedViT
-from petl_bench.costs import MIB, count, step_memory_mb
+from petl_bench.costs import MIB, count, step_memory_mb, weight_bytes
 
 CUDA_SOURCE = "cuda allocator"
 STATE_SOURCE = "state + saved tensors"
@@ -42,8 +42,7 @@ def step_memory(
     both_passes(model, clips, labels, loss_of, precision)
     torch.cuda.synchronize(device)
     peak = torch.cuda.max_memory_allocated(device) - before
-    frozen = sum(p.nbytes for p in model.backbone.parameters())
-    resident = frozen + 12 * count(model) + clips.nbytes
+    resident = weight_bytes(model.backbone) + 12 * count(model) + clips.nbytes
     return (peak + resident) / MIB
 
 

@@ -44,6 +44,8 @@ def commands(gpu: bool, quick: bool) -> dict[str, list[str]]:
             {}
             if gpu
             else {
+                "step_cpu_bf16": ["step.py", *step, "--precision", "bf16"],
+                "step_cpu_compiled": ["step.py", *step, "--compile"],
                 "step_memory_vit_b16": ["step.py", *memory],
                 "step_memory_vit_b16_half_checkpointing": ["step.py", *memory, *half],
                 "step_memory_vit_b16_checkpointing": ["step.py", *memory, *every],

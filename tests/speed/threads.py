@@ -11,6 +11,7 @@ petl-bench sets (GOMP_SPINCOUNT). `default` is what the command chooses by itsel
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -77,27 +78,18 @@ def main() -> None:
             "rendered": ["--suite", "demo", *methods, *small, *source],
             "Kinetics size": ["--dataset", file, "--backbone", "tiny_clip", *methods, *small],
         }
+        seconds(data["rendered"], [], {})  # renders
         taken: dict[tuple[str, str], list[float]] = {}
-        for turn in range(args.rounds + 1):
-            for busy in (0, args.busy):
-                beside = [multiprocessing.Process(target=spin, daemon=True) for _ in range(busy)]
-                for process in beside:
-                    process.start()
-                for clips, given in data.items():
-                    for name, (options, environment) in settings().items():
-                        if turn:  # the first round only renders, with the first setting
-                            column = f"{clips} s{', busy' if busy else ''}"
-                            took = seconds(given, options, environment)
-                            taken.setdefault((name, column), []).append(took)
-                            print(f"{name:40} {column:24} {took:.1f}", flush=True)
-                        else:
-                            if not busy:
-                                seconds(given, options, environment)
-                            break
-                for process in beside:
-                    process.kill()
-                if not args.busy:
-                    break
+        for _, busy in itertools.product(range(args.rounds), sorted({0, args.busy})):
+            beside = [multiprocessing.Process(target=spin, daemon=True) for _ in range(busy)]
+            for process in beside:
+                process.start()
+            for (clips, given), (name, how) in itertools.product(data.items(), settings().items()):
+                column = f"{clips} s{', busy' if busy else ''}"
+                taken.setdefault((name, column), []).append(seconds(given, *how))
+                print(f"{name:40} {column:24} {taken[name, column][-1]:.1f}", flush=True)
+            for process in beside:
+                process.kill()
     rows: list[dict[str, Any]] = []
     for name in settings():
         rows.append({"setting": name, **{c: min(v) for (n, c), v in taken.items() if n == name}})
