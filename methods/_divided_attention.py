@@ -28,6 +28,9 @@ class TimeEmbedding(nn.Module):
             nn.init.trunc_normal_(nn.Embedding(frames, width).weight.detach(), std=0.02)
         )
 
+    def no_weight_decay(self) -> set[str]:
+        return {"time_embed"}
+
     def forward(self, T: int) -> Tensor:
         """(T, D)."""
         if self.time_embed.shape[0] == T:

@@ -1,7 +1,8 @@
 """Full fine-tuning with TimeSformer's divided space-time attention: the paper's strongest and dearest row.
 
 Source: Bertasius et al., arXiv 2102.05095, as "full fine-tuning" in Pan et al., arXiv 2206.13559 (121.57 M
-parameters for ViT-B/16 with 8 frames and a 400-way head). Deviations: see `_divided_attention.py`.
+parameters for ViT-B/16 with 8 frames and a 400-way head). Deviations: those of `_divided_attention.py`, and a
+learning rate for new modules that is ten times that of the pretrained weights (there: one rate for all).
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Literal
 from pydantic import Field
 
 from petl_bench.adapted import AdaptedViT
-from petl_bench.method import Method, Settings
+from petl_bench.method import FreshLR, Method, Settings
 from petl_bench.methods._divided_attention import add_temporal_attention
 
 
 class FullSettings(Settings):
+    fresh_lr: FreshLR = 10.0
     temporal: Literal["divided", "none"] = Field(
         "divided",
         description="divided: temporal attention before each spatial one; none: the image model alone",

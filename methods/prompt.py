@@ -34,6 +34,9 @@ class Prompts(nn.Module):
         self.prompts = nn.Parameter(torch.empty(number, width).uniform_(-bound, bound))
         self.dropout = nn.Dropout(dropout)
 
+    def no_weight_decay(self) -> set[str]:
+        return {"prompts"}
+
     def forward(self, x: Tensor, shape: ClipShape) -> Tensor:
         prompts = self.dropout(self.prompts.to(x.dtype).expand(x.shape[0], -1, -1))
         return torch.cat([x[:, : shape.P], prompts, x[:, -shape.N :]], dim=1)

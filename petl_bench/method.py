@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import VideoViT
@@ -19,6 +20,17 @@ class Settings(BaseModel):
     """Base of the settings of a method: every field has a default and a description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+# a setting of methods that train pretrained weights beside new modules
+FreshLR = Annotated[
+    float,
+    Field(
+        gt=0,
+        le=1000,
+        description="learning rate of new modules, the head among them, as a multiple of the pretrained weights'",
+    ),
+]
 
 
 class Method(ABC):
@@ -36,6 +48,21 @@ class Method(ABC):
 
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings if settings is not None else self.Settings()
+
+    @property
+    def fresh_lr(self) -> float:
+        """What the learning rate is multiplied by for all that is not a pretrained weight: the setting, if any."""
+        return float(getattr(self.settings, "fresh_lr", 1.0))
+
+    def decays(self, model: AdaptedViT, name: str, parameter: nn.Parameter) -> bool:
+        """Whether a parameter, by its name in `model`, gets weight decay.
+
+        By default matrices and kernels do; biases, norms and other vectors do not, nor what a module lists by name
+        in `no_weight_decay()`, as timm's ViTs do with their tokens and position embeddings.
+        """
+        place, _, own = name.rpartition(".")
+        unlisted = getattr(model.get_submodule(place), "no_weight_decay", set)
+        return parameter.ndim >= 2 and own not in unlisted()
 
     @property
     def order_blind(self) -> bool:

@@ -397,21 +397,6 @@ def test_schedule() -> None:
     assert rates[9] == pytest.approx(0.0669873)
 
 
-def test_weight_decay_leaves_vectors_alone(small_runs: MakeRuns) -> None:
-    from petl_bench.contract import small_backbone
-    from petl_bench.method import build, make_method
-    from petl_bench.train.trainee import parameter_groups
-
-    model = build(make_method("full"), small_backbone(), 5)
-    decayed, plain = parameter_groups(model, 0.3)
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.3, 0.0)
-    names = {id(p): n for n, p in model.named_parameters()}
-    assert all(names[id(p)].endswith("weight") for p in decayed["params"])
-    assert not any(".norm" in names[id(p)] for p in decayed["params"])
-    total = sum(len(g["params"]) for g in (decayed, plain))
-    assert total == len(names)
-
-
 def test_newer_records_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     file.write_text('{"schema_version": 99}')

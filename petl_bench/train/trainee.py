@@ -16,13 +16,10 @@ from petl_bench.backbone import VideoViT
 from petl_bench.config import Recipe, RunConfig
 from petl_bench.errors import UserError
 from petl_bench.kernels import set_plain
-from petl_bench.method import build, make_method, seed_of
+from petl_bench.method import Method, build, make_method, seed_of
 from petl_bench.results import RunFolder, write_atomic
 from petl_bench.train.clock import Clock
 from petl_bench.train.objective import Objective
-
-# names, as timm and TimeSformer have them, of embeddings that get no weight decay whatever their shape
-EMBEDDINGS = ("cls_token", "reg_token", "pos_embed", "time_embed", "prompts")
 
 
 class Diverged(ArithmeticError):
@@ -43,15 +40,22 @@ def peak_rate(config: RunConfig) -> float:
     return rate * recipe.batch_size / recipe.lr_batch if recipe.lr_batch else rate
 
 
-def parameter_groups(model: AdaptedViT, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: matrices with weight decay; biases, norms, embeddings and other vectors without."""
-    decay: list[torch.nn.Parameter] = []
-    plain: list[torch.nn.Parameter] = []
+def parameter_groups(method: Method, model: AdaptedViT, weight_decay: float) -> list[dict[str, Any]]:
+    """The optimizer's groups, without empty ones.
+
+    `lr_multiple` of a group is what its learning rate is multiplied by: 1 for pretrained weights, the method's
+    `fresh_lr` for everything else. Where the method `decays` a parameter, its group has the weight decay.
+    """
+    pretrained = {id(p) for p in model.owned.parameters()}
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, p in model.named_parameters():
-        vector = p.ndim < 2 or name.endswith(EMBEDDINGS)
-        (plain if vector else decay).append(p)
-    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return [g for g in groups if g["params"]]
+        multiple = 1.0 if id(p) in pretrained else method.fresh_lr
+        decay = weight_decay if method.decays(model, name, p) else 0.0
+        groups.setdefault((multiple, decay), []).append(p)
+    return [
+        {"params": params, "lr_multiple": multiple, "weight_decay": decay}
+        for (multiple, decay), params in groups.items()
+    ]
 
 
 @dataclass
@@ -100,7 +104,10 @@ class Trainee:
         self.steps, self.warmup, self.peak = steps, warmup, peak_rate(config)
         device = next(self.model.parameters()).device
         self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, recipe.weight_decay), lr=self.peak, betas=recipe.betas, fused=True
+            parameter_groups(self.method, self.model, recipe.weight_decay),
+            lr=self.peak,
+            betas=recipe.betas,
+            fused=True,
         )
         self.clock = Clock(device)
         self.step = 0
@@ -132,7 +139,7 @@ class Trainee:
             torch.manual_seed(seed_of("step", self.seed, self.step))
             rate = learning_rate(self.step, self.steps, self.warmup, self.peak)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["lr_multiple"]
             with torch.autocast(labels.device.type, dtype=precision, enabled=precision != torch.float32):
                 logits = self.model.from_frozen(frozen)
             loss = self.objective.loss(logits.float(), labels)
