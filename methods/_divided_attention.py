@@ -9,8 +9,6 @@ temporal branch (there: to the tokens, before the first block). The number of pa
 
 from __future__ import annotations
 
-import copy
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,8 +43,8 @@ class TemporalAttention(nn.Module):
 
     def __init__(self, norm: nn.Module, attn: nn.Module, width: int, time: TimeEmbedding) -> None:
         super().__init__()
-        self.norm = copy.deepcopy(norm)
-        self.attn = copy.deepcopy(attn)  # TimeSformer starts from the spatial attention's weights too
+        self.norm = norm
+        self.attn = attn
         self.linear = nn.Linear(width, width)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
@@ -70,5 +68,6 @@ def add_temporal_attention(model: AdaptedViT) -> None:
     time = TimeEmbedding(model.frames, backbone.width)
     model.shared["time"] = time
     for index, block in enumerate(backbone.vit.blocks):
-        module = TemporalAttention(block.norm1, block.attn, backbone.width, time).requires_grad_(True)
+        # TimeSformer starts from the spatial attention's weights too
+        module = TemporalAttention(model.own(block.norm1), model.own(block.attn), backbone.width, time)
         model.fill(index, "before_attn", module)

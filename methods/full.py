@@ -2,7 +2,8 @@
 
 Source: Bertasius et al., arXiv 2102.05095, as "full fine-tuning" in Pan et al., arXiv 2206.13559 (121.57 M
 parameters for ViT-B/16 with 8 frames and a 400-way head). Deviations: those of `_divided_attention.py`, and a
-learning rate for new modules that is ten times that of the pretrained weights (there: one rate for all).
+learning rate for new modules (the temporal linear layers, the time embedding, the head) that is ten times that of the
+pretrained weights and their copies in the temporal attention (there: one rate for all).
 """
 
 from __future__ import annotations

@@ -7,8 +7,12 @@ Deviations: see `_divided_attention.py`.
 from __future__ import annotations
 
 from petl_bench.adapted import AdaptedViT
-from petl_bench.method import Method
+from petl_bench.method import FreshLR, Method, Settings
 from petl_bench.methods._divided_attention import add_temporal_attention
+
+
+class TemporalSettings(Settings):
+    fresh_lr: FreshLR = 1.0
 
 
 class Temporal(Method):
@@ -21,6 +25,8 @@ class Temporal(Method):
         "arXiv 2102.05095"
     )
     identity_at_init = True
+    Settings = TemporalSettings
+    settings: TemporalSettings
 
     @property
     def order_blind(self) -> bool:

@@ -67,6 +67,7 @@ class AdaptedViT(nn.Module):
         self.slots = nn.ModuleDict()
         self.shared = nn.ModuleDict()  # modules that several slots use
         self.first_block = 0  # set by the method
+        self._copies: list[nn.Module] = []  # of pretrained modules, wherever they stand now
         # share of the blocks that are computed again in the backward pass, instead of keeping what is in them
         self.checkpointing = 0.0
 
@@ -81,18 +82,28 @@ class AdaptedViT(nn.Module):
 
     # -- what methods call ---------------------------------------------------------------------------
 
+    def own(self, module: nn.Module) -> nn.Module:
+        """A copy of a pretrained module, to be put where it trains with the learning rate of pretrained weights."""
+        own = copy.deepcopy(module).requires_grad_(True)
+        self._copies.append(own)
+        return own
+
     def own_all(self) -> None:
         """Train a copy of every weight of the backbone."""
-        self.owned["vit"] = copy.deepcopy(self.backbone.vit).requires_grad_(True)
+        self.owned["vit"] = self.own(self.backbone.vit)
 
     def own_block(self, index: int) -> None:
         """Train a copy of a block."""
-        self.owned[f"block{index}"] = copy.deepcopy(self.backbone.vit.blocks[index]).requires_grad_(True)
+        self.owned[f"block{index}"] = self.own(self.backbone.vit.blocks[index])
 
     def own_norm(self) -> None:
         """Train a copy of the final norm."""
-        self.owned["norm"] = copy.deepcopy(nn.Sequential(self.backbone.vit.norm, self.backbone.vit.fc_norm))
-        self.owned["norm"].requires_grad_(True)
+        self.owned["norm"] = self.own(nn.Sequential(self.backbone.vit.norm, self.backbone.vit.fc_norm))
+
+    def pretrained_parameters(self) -> Iterator[nn.Parameter]:
+        """Of the copies that train; everything else in `parameters()` is new."""
+        for module in self._copies:
+            yield from module.parameters()
 
     def fill(self, index: int, slot: str, module: nn.Module) -> None:
         """Put a module into a slot of block `index`. Raises UserError for unknown and taken slots."""

@@ -22,10 +22,10 @@ from petl_bench.train.trainee import parameter_groups
 
 MakeRuns = Callable[..., list[RunConfig]]
 
+
 # of the small backbone of three blocks, by hand: method -> (decayed, not decayed) for pretrained and new modules
-TIME = {
-    f"slots.{i}_before_attn.{layer}.weight" for i in range(3) for layer in ("attn.qkv", "attn.proj", "linear")
-}
+def temporal(*layers: str) -> set[str]:
+    return {f"slots.{i}_before_attn.{layer}.weight" for i in range(3) for layer in layers}
 
 
 def groups_of(name: str, settings: dict[str, Any] | None = None) -> dict[tuple[float, float], set[str]]:
@@ -44,12 +44,14 @@ def test_full_fine_tuning_has_four_groups() -> None:
     assert set(found) == {(1.0, 0.3), (1.0, 0.0), (10.0, 0.3), (10.0, 0.0)}
     layers = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
     image = {f"owned.vit.blocks.{i}.{layer}.weight" for i in range(3) for layer in layers}
-    assert found[1.0, 0.3] == image | {"owned.vit.patch_embed.proj.weight"}
-    assert {"owned.vit.cls_token", "owned.vit.pos_embed", "owned.vit.norm.weight"} <= found[1.0, 0.0]
-    assert all(n.startswith("owned.vit.") for n in found[1.0, 0.0])
-    assert found[10.0, 0.3] == TIME | {"head.weight"}
-    assert {"head.bias", "shared.time.time_embed"} <= found[10.0, 0.0]
-    assert not any(n.startswith("owned.") for n in found[10.0, 0.0])
+    copied = temporal("attn.qkv", "attn.proj")
+    assert found[1.0, 0.3] == image | copied | {"owned.vit.patch_embed.proj.weight"}
+    norms_and_biases = found[1.0, 0.0]
+    assert {"owned.vit.cls_token", "owned.vit.pos_embed", "owned.vit.norm.weight"} <= norms_and_biases
+    assert temporal("norm") <= norms_and_biases
+    assert found[10.0, 0.3] == temporal("linear") | {"head.weight"}
+    linear_biases = {f"slots.{i}_before_attn.linear.bias" for i in range(3)}
+    assert found[10.0, 0.0] == linear_biases | {"head.bias", "shared.time.time_embed"}
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_full_fine_tuning_has_four_groups() -> None:
     [
         ("linear_probe", {}, set()),
         ("prompt", {}, set()),  # prompts are embeddings
-        ("temporal", {}, TIME),
+        ("temporal", {}, temporal("attn.qkv", "attn.proj", "linear")),
         ("lora", {"rank": 2}, {f"slots.{i}_attn-qkv.{ab}.weight" for i in range(3) for ab in "ab"}),
         ("st_adapter", {"blocks": [1]}, {f"slots.1_before_attn.{m}.weight" for m in ("down", "conv", "up")}),
         (

@@ -46,7 +46,7 @@ def parameter_groups(method: Method, model: AdaptedViT, weight_decay: float) -> 
     `lr_multiple` of a group is what its learning rate is multiplied by: 1 for pretrained weights, the method's
     `fresh_lr` for everything else. Where the method `decays` a parameter, its group has the weight decay.
     """
-    pretrained = {id(p) for p in model.owned.parameters()}
+    pretrained = {id(p) for p in model.pretrained_parameters()}
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for name, p in model.named_parameters():
         multiple = 1.0 if id(p) in pretrained else method.fresh_lr
