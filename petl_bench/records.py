@@ -1,16 +1,19 @@
 """What a run leaves behind: `record.json`, one per run. Free of torch, so that reports need none.
 
-The record is the interface between training and reporting. Readers of an older schema are kept in
-`UPGRADES`; a record of a newer schema is an error that says so.
+The record is the interface between training and reporting. A record of a newer schema is an error that says so;
+one that is older than a setting of its method is read with what the method did then (`OLDER_DEFAULTS`).
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
+# method -> what it did before a setting existed whose default today is something else: a record without the
+# setting was made so, and must not pass for a run with today's default
+OLDER_DEFAULTS: dict[str, dict[str, Any]] = {"full": {"fresh_lr": 1.0}}
 
 
 class Frozen(BaseModel):
@@ -162,3 +165,15 @@ class RunRecord(Frozen):
     config: dict[str, Any] = Field(
         default_factory=dict, description="the resolved RunConfig, all defaults in"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_older_defaults(cls, data: Any) -> Any:
+        match data:
+            case {"method": str(name), "settings": dict(used), "config": {"method": dict(method)}}:
+                older = {k: v for k, v in OLDER_DEFAULTS.get(name, {}).items() if k not in used}
+                if older and used:
+                    given = {**(method.get("settings") or {}), **older}
+                    config = {**data["config"], "method": {**method, "settings": given}}
+                    return {**data, "settings": {**used, **older}, "config": config}
+        return data
