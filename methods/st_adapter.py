@@ -35,7 +35,7 @@ class STAdapterSettings(Settings):
     width: int | None = Field(
         None,
         ge=1,
-        description="of the bottleneck; default: half of the backbone's, on ViT-B the published 384 (on ViT-L 384, too)",
+        description="of the bottleneck; default: half of the backbone's; published: 384, on ViT-L too",
     )
     kernel: tuple[int, int, int] = Field(
         (3, 1, 1), description="of the convolution: time, height, width; odd"
