@@ -172,7 +172,7 @@ def test_released_models_of_the_paper_suite() -> None:
     """By hand, and as the suite's header says them."""
     frames_32 = ["dataset.sampling.frames=32"]
     for frames, changes in ((8, []), (32, frames_32)):
-        rows = costs_of(Request("paper", backbone="clip_vit_b16", seeds=[0], changes=changes))
+        rows = costs_of(Request("paper", list(NAMED), backbone="clip_vit_b16", seeds=[0], changes=changes))
         found = {
             (r.config.method.label, r.config.dataset.name): r
             for r in rows
@@ -201,7 +201,6 @@ def test_published_width_of_vit_l14_is_384() -> None:
 
     assert round(3 * gflops(8, width=384)) == 2062
     assert round(gflops(16, width=384)) == 1375
-    assert int(gflops(32, width=384)) == 2749  # printed as 2750
     assert round(3 * gflops(8)) == 2101  # the default: 512
 
 
