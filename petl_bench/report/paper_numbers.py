@@ -97,8 +97,8 @@ class Measured:
 def comparable(number: PaperNumber, field: str) -> bool:
     """Whether a difference to a row that the number belongs to is one of like with like.
 
-    Parameters hang on the method and the backbone alone (and a little on the classes); for all else the source
-    must name the data set and the frames. The views that it names are the row's already.
+    Parameters hang on the method, its settings and the backbone alone (and a little on the classes); for all else
+    the source must name the data set and the frames. The views that it names are the row's already.
     """
     if field in ("trainable_params", "trainable_share"):
         return True
