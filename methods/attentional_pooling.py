@@ -1,7 +1,13 @@
 """Attentional pooling: a learned query attends over the tokens of all frames of the frozen trunk.
 
 Source: Yu et al., CoCa, TMLR 2022, arXiv 2205.01917, section 3.2 (its video models pool the frames' tokens by one
-query); Lee et al., Set Transformer, ICML 2019. Deviation: one query for classification, no generative ones.
+query); Lee et al., Set Transformer, ICML 2019. Code: none was published; open_clip's is the usual one
+(mlfoundations/open_clip at 89fb801, src/open_clip/transformer.py, AttentionalPooler).
+
+Deviations: one query for classification, no generative ones (there: 256 and one); the query has no norm of its own and
+no projection, and is drawn with a standard deviation of D ** -0.5 (there: 1, then a norm); tokens pass the frozen final
+norm (there: one that trains). Weight decay: on the projections, not on the query, a vector (there: a matrix of queries,
+which decays).
 """
 
 from __future__ import annotations

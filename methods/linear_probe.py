@@ -1,7 +1,12 @@
 """Linear probe: the floor of every comparison. Only the classifier trains.
 
-The head is the published one of ST-Adapter: class tokens averaged over the frames, the frozen final norm,
-dropout, a linear layer (linziyi96/st-adapter).
+Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021,
+arXiv 2103.00020, section 3.2. Code: openai/CLIP at d05afc4, README.md. The head is the published one of ST-Adapter
+(linziyi96/st-adapter at b914b38, models_adapter.py): class tokens averaged over the frames, the frozen final norm,
+dropout, a linear layer.
+
+Deviations: the classifier is trained by AdamW with dropout and augmentation, as every method's here, on features before
+CLIP's projection (there: L-BFGS on stored features after it). Weight decay: on the weight, not on the bias.
 """
 
 from __future__ import annotations

@@ -1,8 +1,12 @@
 """LoRA: low-rank changes of the attention's linear layers, in space only.
 
-Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv 2106.09685: A is drawn as
-a linear layer is, B starts at zero, the product is scaled by alpha / rank. Deviation: timm's attention has one
-linear layer for query, key and value, so one low-rank product changes all three.
+Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, arXiv 2106.09685. Code: microsoft/LoRA
+at c4593f0, loralib/layers.py. As there, A is drawn as a linear layer is (the paper: from a normal distribution), B
+starts at zero, and the product is scaled by alpha / rank.
+
+Deviations: timm's attention has one linear layer for query, key and value, so one low-rank product changes all three
+(there: query and value, a product for each); no dropout before A (there: a setting, 0 by default); the change is not
+merged for tests. Weight decay: on A and B, as there.
 """
 
 from __future__ import annotations

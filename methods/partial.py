@@ -1,6 +1,10 @@
 """Partial fine-tuning: the last blocks and the final norm train, as "Partial-k" of the prompt-tuning papers.
 
-Source: Jia et al., Visual Prompt Tuning, ECCV 2022, section 4.1; after Yosinski et al., NeurIPS 2014.
+Source: Jia et al., Visual Prompt Tuning, ECCV 2022, arXiv 2203.12119, section 4.1; after Yosinski et al., NeurIPS 2014.
+Code: KMnP/vpt at 4410440, src/models/vit_models.py (partial-1, -2 and -4).
+
+Deviations: the head is the benchmark's (mean of the frames' class tokens). Weight decay: on matrices, not on biases and
+norms (there: on all with SGD, its default, and on norms with AdamW).
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
 """Visual prompt tuning, shallow and deep.
 
-Source: Jia et al., Visual Prompt Tuning, ECCV 2022, arXiv 2203.12119; official code KMnP/vpt. Prompts stand
-between the class token and the patches; deep prompts replace those of the block before. Initialised uniformly
-in +-sqrt(6 / (3 * patch area + D)), dropout 0.1 on the prompts of
-each image, both as there. Deviation: the same prompts
-serve every frame, and the head is the benchmark's (mean of the frames' class tokens).
+Source: Jia et al., Visual Prompt Tuning, ECCV 2022, arXiv 2203.12119. Code: KMnP/vpt at 4410440,
+src/models/vit_prompt/vit.py. As there, prompts stand between the class token and the patches, deep prompts replace
+those of the block before, and all are drawn uniformly from +-sqrt(6 / (3 * patch area + D)).
+
+Deviations: the same prompts serve every frame, and the head is the benchmark's (mean of the frames' class tokens).
+Defaults differ: 8 deep prompts with a dropout of 0.1 (there: 5 shallow ones, 0.0). Weight decay: not on prompts by
+default, as ViTs have it for tokens; with `decay: true` on prompts, as AdamW has it there.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from petl_bench.method import Method, Settings
 class PromptSettings(Settings):
     number: int = Field(8, ge=1, description="prompts of a block")
     deep: bool = Field(True, description="new prompts in every block; else in the first alone")
-    dropout: float = Field(0.1, ge=0, lt=1, description="on the prompts")
+    dropout: float = Field(0.1, ge=0, lt=1, description="on the prompts; VPT's default: 0")
+    decay: bool = Field(False, description="weight decay on the prompts, as in VPT with AdamW")
 
 
 class Prompts(nn.Module):
@@ -50,6 +53,11 @@ class Prompt(Method):
     paper = "Jia et al., Visual Prompt Tuning, ECCV 2022, arXiv 2203.12119"
     Settings = PromptSettings
     settings: PromptSettings
+
+    def decays(self, model: AdaptedViT, name: str, parameter: nn.Parameter) -> bool:
+        if self.settings.decay and name.endswith(".prompts"):
+            return True
+        return super().decays(model, name, parameter)
 
     def adapt(self, model: AdaptedViT) -> None:
         backbone = model.backbone

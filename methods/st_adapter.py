@@ -1,9 +1,18 @@
 """ST-Adapter: a bottleneck with a depthwise 3-D convolution, on the patch tokens of frozen blocks.
 
 Source: Pan, Lin, Zhu, Shao, Li, ST-Adapter: Parameter-Efficient Image-to-Video Transfer Learning, NeurIPS 2022,
-arXiv 2206.13559; official code linziyi96/st-adapter. `X + f(DWConv3D(X W_down)) W_up` with f the identity,
-convolution and all biases initialised to zero, class tokens left out, as published. The published SSv2 model is
-`positions: [before_attn, before_mlp]`.
+arXiv 2206.13559. Code: linziyi96/st-adapter at b914b38, models_adapter.py. `X + f(DWConv3D(X W_down)) W_up` with f the
+identity, convolution and all biases initialised to zero, class tokens left out, as published.
+
+The paper and its code differ in where the adapters stand. The text has one before the attention of each block, which is
+the default here. The released model for Kinetics-400, "12x384", has it before the MLP: `positions: [before_mlp]`; that
+for Something-Something-v2, "24x384", has two a block: `positions: [before_attn, before_mlp]`. Nothing reads the
+patches after the last attention, so the adapter before the last MLP receives no gradient in either. They are
+`st_adapter_official_k400` and `st_adapter_official_ssv2` of the suite `paper`. The published width is 384 for ViT-L/14,
+too, where the default, half of the backbone's, is 512.
+
+Deviations: none in the module. Weight decay: on the weights of projections, convolution and head, not on biases, as in
+the code.
 """
 
 from __future__ import annotations
@@ -23,7 +32,11 @@ Position = Literal["before_attn", "after_attn", "before_mlp", "after_mlp"]
 
 
 class STAdapterSettings(Settings):
-    width: int | None = Field(None, ge=1, description="of the bottleneck; default: half of the backbone's")
+    width: int | None = Field(
+        None,
+        ge=1,
+        description="of the bottleneck; default: half of the backbone's; published: 384, on ViT-L too",
+    )
     kernel: tuple[int, int, int] = Field(
         (3, 1, 1), description="of the convolution: time, height, width; odd"
     )

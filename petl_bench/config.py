@@ -52,8 +52,14 @@ class Recipe(Frozen):
     lr_batch: int | None = Field(
         None, ge=1, description="learning rates are per this many clips of batch, if set"
     )
-    warmup_epochs: float = Field(0.5, ge=0)
-    weight_decay: float = Field(0.01, ge=0, description="not on biases, norms and other vectors")
+    warmup_epochs: float = Field(
+        0.5, ge=0, description="linear; its first step has a share of the rate, not zero"
+    )
+    weight_decay: float = Field(
+        0.01,
+        ge=0,
+        description="of what the method says decays: by default matrices, not biases, norms and tokens",
+    )
     betas: tuple[float, float] = (0.9, 0.999)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     grad_clip: float | None = Field(None, gt=0, description="largest L2 norm of a method's gradient")

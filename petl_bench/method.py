@@ -43,7 +43,6 @@ class Method(ABC):
     summary: ClassVar[str]  # one line: what trains
     place: ClassVar[str]  # where it stands in the network
     paper: ClassVar[str]  # authors, title, venue, arXiv number
-    identity_at_init: ClassVar[bool] = False  # features equal the frozen backbone's before training
     Settings: ClassVar[type[BaseModel]] = Settings
 
     def __init__(self, settings: Any = None) -> None:
@@ -63,6 +62,11 @@ class Method(ABC):
         place, _, own = name.rpartition(".")
         unlisted = getattr(model.get_submodule(place), "no_weight_decay", set)
         return parameter.ndim >= 2 and own not in unlisted()
+
+    @property
+    def identity_at_init(self) -> bool:
+        """True where features equal the frozen backbone's before training. A class attribute will do."""
+        return False
 
     @property
     def order_blind(self) -> bool:

@@ -6,6 +6,8 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +18,14 @@ from torch.nn.functional import cross_entropy
 
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import ClipShape, VideoViT, load_backbone, weightless
-from petl_bench.config import BackboneConfig
+from petl_bench.config import BackboneConfig, read_yaml
 from petl_bench.contract import random_clips, small_backbone
 from petl_bench.costs import MIB, FlopCounter, count_flops, profile, step_memory_mb
 from petl_bench.kernels import set_plain
 from petl_bench.method import build, make_method
+from petl_bench.profile_table import costs_of
 from petl_bench.registry import method_names
-from petl_bench.suite import load_backbone_config
+from petl_bench.suite import Request, load_backbone_config
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +148,68 @@ def test_by_hand_other_lengths(b16: VideoViT) -> None:
     assert count_flops(full, 16, 224) == plain(16) + temporal(16)
     st = build(make_method("st_adapter"), b16, CLASSES, frames=16)
     assert count_flops(st, 16, 224) == plain(16) + st_adapters(L, D // 2, 3, 16)[0]
+
+
+# the rows of the suite `paper` that are ST-Adapter: adapters, classes -> trained parameters; multiply-adds of 3 views
+ADAPTER_PARAMS = (D * 384 + 384) + (3 * 384 + 384) + (384 * D + D)  # down, convolution, up
+NAMED = {"st_adapter": 12, "st_adapter_official_k400": 12, "st_adapter_official_ssv2": 24}
+POSITIONS = {
+    "st_adapter": ["before_attn"],
+    "st_adapter_official_k400": ["before_mlp"],
+    "st_adapter_official_ssv2": ["before_attn", "before_mlp"],
+}
+PRINTED = {  # label, data set -> millions of trained parameters, GFLOPs of 3 views of 8 and of 32 frames
+    ("st_adapter", "k400"): ("7.42", 455.3, 1821.3),
+    ("st_adapter", "ssv2"): ("7.24", 455.3, 1821.3),
+    ("st_adapter_official_k400", "k400"): ("7.42", 455.3, 1821.3),
+    ("st_adapter_official_k400", "ssv2"): ("7.24", 455.3, 1821.3),
+    ("st_adapter_official_ssv2", "k400"): ("14.53", 488.7, 1954.7),
+    ("st_adapter_official_ssv2", "ssv2"): ("14.35", 488.7, 1954.7),
+}
+
+
+def test_released_models_of_the_paper_suite() -> None:
+    """By hand, and as the suite's header says them."""
+    frames_32 = ["dataset.sampling.frames=32"]
+    for frames, changes in ((8, []), (32, frames_32)):
+        rows = costs_of(Request("paper", list(NAMED), backbone="clip_vit_b16", seeds=[0], changes=changes))
+        found = {
+            (r.config.method.label, r.config.dataset.name): r
+            for r in rows
+            if r.config.method.name == "st_adapter"
+        }
+        assert found.keys() == PRINTED.keys()
+        for (label, dataset), row in found.items():
+            classes = {"k400": 400, "ssv2": 174}[dataset]
+            count, (millions, *gflops) = NAMED[label], PRINTED[label, dataset]
+            settings = make_method("st_adapter", row.config.method.settings).settings
+            assert settings.positions == POSITIONS[label]
+            assert row.profile.trainable_params == count * ADAPTER_PARAMS + classes * (D + 1)
+            assert f"{row.profile.trainable_params / 1e6:.2f}" == millions
+            by_hand = plain(frames) - D * CLASSES + D * classes + st_adapters(count, 384, 3, frames)[0]
+            assert round(1e9 * row.profile.gflops_per_view) == by_hand
+            assert round(3 * by_hand / 1e9, 1) == gflops[frames == 32]
+
+
+def test_published_width_of_vit_l14_is_384() -> None:
+    """The GFLOPs printed for it are those of one adapter of that width a block, not of half of the backbone's."""
+    l14 = weightless(load_backbone_config("clip_vit_l14"))
+
+    def gflops(frames: int, **settings: int) -> float:
+        model = build(make_method("st_adapter", settings), l14, 174, frames=frames)
+        return count_flops(model, frames, 224) / 1e9
+
+    assert round(3 * gflops(8, width=384)) == 2062
+    assert round(gflops(16, width=384)) == 1375
+    assert round(3 * gflops(8)) == 2101  # the default: 512
+
+
+def test_widths_that_published_numbers_take_a_default_for_are_those_of_the_method() -> None:
+    known = read_yaml(Path(str(resources.files("petl_bench"))) / "configs" / "paper.yaml")["left_open"]
+    assert known.keys() == {"st_adapter"} and known["st_adapter"].keys() == {"width"}
+    for name, width in known["st_adapter"]["width"].items():
+        model = build(make_method("st_adapter"), weightless(load_backbone_config(name)), 2)
+        assert {m.down.out_features for m in model.slots.values()} == {width}, name
 
 
 def test_by_hand_without_a_norm_before_the_blocks() -> None:

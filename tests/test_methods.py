@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -22,10 +23,16 @@ from petl_bench.method import Method, build, make_method
 from petl_bench.registry import builtin_names, find_method, method_names
 
 VARIANTS = {
-    "full": [{"temporal": "none"}],
-    "prompt": [{"deep": False, "number": 3}],
+    "full": [
+        {"temporal": "none"},
+        {"temporal": "none", "drop_path": 0.3},
+        {"time_init": "zero", "time_resize": "nearest", "drop_path": 0.1},
+    ],
+    "temporal": [{"time_init": "zero", "time_resize": "nearest", "drop_path": 0.4}],
+    "prompt": [{"deep": False, "number": 3}, {"dropout": 0, "decay": True}],
     "adapter": [
         {"places": ["beside_mlp"]},
+        {"init_std": 0.001},
         {"places": ["before_attn", "before_mlp"], "blocks": [-1], "width": 5},
     ],
     "st_adapter": [
@@ -55,6 +62,18 @@ def test_documents_itself(name: str) -> None:
     assert len(cls.paper) > 20
     for key, field in cls.Settings.model_fields.items():
         assert not field.is_required(), f"{key} has no default"
+
+
+@pytest.mark.parametrize("name", builtin_names())
+def test_says_where_it_comes_from_and_where_it_deviates(name: str) -> None:
+    text = " ".join((sys.modules[find_method(name).__module__].__doc__ or "").split())
+    source, _, rest = text.partition(" Code: ")
+    code, _, deviations = rest.partition(" Deviations: ")
+    assert re.search(r"Source: .*(19|20)\d\d|Source: .*arXiv \d{4}\.\d{5}", source), "names its paper"
+    at_a_commit = r"[\w-]+/[\w-]+ at [0-9a-f]{7}\b"
+    assert re.search(at_a_commit, code), "names code at a commit"
+    assert len(deviations.split(".")[0]) > 3, "says how it deviates, or that it does not"
+    assert re.search(r"Weight decay: \w+", deviations), "says what decays"
 
 
 class Cheat(Method):

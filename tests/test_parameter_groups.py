@@ -59,6 +59,12 @@ def test_full_fine_tuning_has_four_groups() -> None:
     [
         ("linear_probe", {}, set()),
         ("prompt", {}, set()),  # prompts are embeddings
+        (
+            "prompt",
+            {"decay": True},
+            {f"slots.{i}_tokens.prompts" for i in range(3)},
+        ),  # as VPT has it with AdamW
+        ("temporal", {"drop_path": 0.1}, temporal("attn.qkv", "attn.proj", "linear")),
         ("temporal", {}, temporal("attn.qkv", "attn.proj", "linear")),
         ("lora", {"rank": 2}, {f"slots.{i}_attn-qkv.{ab}.weight" for i in range(3) for ab in "ab"}),
         ("st_adapter", {"blocks": [1]}, {f"slots.1_before_attn.{m}.weight" for m in ("down", "conv", "up")}),

@@ -19,7 +19,7 @@ from petl_bench.report.curves import LOSS_POINTS, curves_of
 from petl_bench.report.labels import Box, place_if_free, place_labels, spread
 from petl_bench.report.measure import count, digits, measure, percent, size
 from petl_bench.report.notes import findings, not_counted
-from petl_bench.report.paper_numbers import Paper, PaperNumber, load_paper
+from petl_bench.report.paper_numbers import Measured, Paper, PaperNumber, load_paper
 from petl_bench.report.pareto import pareto_front
 from petl_bench.report.runs import find_suites, read_runs
 
@@ -321,20 +321,33 @@ def test_a_difference_within_a_row_names_the_seed(tmp_path: Path) -> None:
 def test_the_shipped_paper_numbers() -> None:
     paper = load_paper()
 
-    def top1(dataset: str, frames: int, label: str = "st_adapter") -> list[float]:
-        found = paper.of("st_adapter", label, dataset, "clip_vit_b16", frames, 3)
+    def measured(method: str, dataset: str, frames: int, backbone: str, settings: dict[str, Any]) -> Measured:
+        given = frozenset(settings)
+        filled = (
+            {"temporal": "divided"}
+            if method == "full"
+            else {"width": None, "kernel": [3, 1, 1], "blocks": None}
+        )
+        filled |= {"positions": ["before_attn"], "init": "conv"} if method == "st_adapter" else {}
+        return Measured(method, "any", backbone, dataset, frames, 3, filled | settings, given)
+
+    def top1(dataset: str, frames: int, *positions: str, **settings: Any) -> list[float]:
+        settings |= {"positions": list(positions)} if positions else {}
+        found = paper.of(measured("st_adapter", dataset, frames, "clip_vit_b16", settings))
         return [number.top1 for number in found if number.top1 is not None]
 
-    assert top1("k400", 8) == [82.0, 82.0, 82.2]
-    assert top1("k400", 32)[0] == 82.7
-    assert top1("ssv2", 8) == [67.1, 66.3]
-    assert top1("ssv2", 32)[0] == 69.5
-    assert top1("ssv2", 8, "st_adapter_24x384") == [66.9]
-    assert top1("ssv2", 8, "st_adapter_w64") == []
+    assert top1("k400", 8) == [82.0, 82.0]
+    assert top1("k400", 8, "before_mlp") == [82.2]
+    assert top1("k400", 32) == [82.7, 82.0]
+    assert top1("ssv2", 8) == [66.3]
+    assert top1("ssv2", 8, "before_attn", "before_mlp") == [67.1, 66.9]
+    assert top1("ssv2", 32, "before_attn", "before_mlp") == [69.5]
+    assert top1("ssv2", 8, width=64) == []
     assert top1("synth_motion", 8) == []
-    (full,) = paper.of("full", "full", "ssv2", "clip_vit_b16", 8, 3)
+    (full,) = paper.of(measured("full", "ssv2", 8, "clip_vit_b16", {}))
     assert full.values() == {"trainable_params": 121.57e6}
-    assert paper.of("full", "full", "ssv2", "tiny_clip", 8, 3) == []
+    assert paper.of(measured("full", "ssv2", 8, "clip_vit_b16", {"temporal": "none"})) == []
+    assert paper.of(measured("full", "ssv2", 8, "tiny_clip", {})) == []
 
 
 def test_a_row_stands_beside_the_papers_number(tmp_path: Path) -> None:
@@ -347,7 +360,8 @@ def test_a_row_stands_beside_the_papers_number(tmp_path: Path) -> None:
         source="a test",
     )
     other = number.model_copy(update={"frames": 32, "top1": 1.0})
-    found = comparison(tmp_path, [record(), record("full")], Paper([other, number]))
+    records = [record(label, config__method__settings={}) for label in ("st_adapter", "full")]
+    found = comparison(tmp_path, records, Paper([other, number]))
     numbers = {row.label: row.paper_top1 for row in found.rows}
     assert numbers == {"st_adapter": number, "full": None}
 

@@ -33,6 +33,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+def test_the_name_of_a_backbone_makes_no_variant(tmp_path: Path) -> None:
+    """Rows on a suite's further backbone stay in its main table, though they make a study among them."""
+    changes = {"st_adapter": {}, "mlp": {"positions": ["before_mlp"]}, "both": {"positions": ["after_mlp"]}}
+    for label, changed in changes.items():
+        data = variant("", 0, 80.0, **changed)
+        write_run(tmp_path, data | {"label": f"{label}@other", "backbone": "other"})
+    (found,) = compare(read_runs(tmp_path, "sweep"), Paper([]))
+    assert len(sweeps_of(found.rows)) == 1
+    assert {row.label for row in main_rows(found).rows} == {f"{label}@other" for label in changes}
+    write_run(
+        tmp_path, variant("after_attn@other", 0, 80.0, positions=["after_attn"]) | {"backbone": "other"}
+    )
+    (found,) = compare(read_runs(tmp_path, "sweep"), Paper([]))
+    assert {row.label for row in main_rows(found).rows} == {f"{label}@other" for label in changes}
+
+
 def sweep_records(seeds: int = 2) -> list[dict[str, Any]]:
     """Every variant loses one point more than the one before it; seed s gains s points."""
     out = [variant("", seed, 80.0 + seed) for seed in range(seeds)]

@@ -4,9 +4,11 @@
 (T, H, W, 3) in memory is the fast one and is kept where it is found.
 
 The order is that of the official ST-Adapter code (linziyi96/st-adapter, bded03c, video_dataset/dataset.py):
-RandAugment on whole frames, crop and resize, flip, normalisation. It differs in two places. Frames are normalised
-after they are resized, on the device, so pixels are rounded to 0..255 in between. A crop of `jitter` may lie
-anywhere; there the last row and column of places is never drawn.
+RandAugment on whole frames, crop and resize, flip, normalisation. It differs in two places. Frames are resized as 8
+bit and normalised on the device; there they are normalised first and resized as floats. So pixels are rounded here,
+and cut off at 0 and 255, after each of the two passes of a resize, along the width and along the height: what bicubic
+adds beyond black and white at an edge is lost, there it is kept. A crop of `jitter` may lie anywhere; there the last
+row and column of places is never drawn.
 """
 
 from __future__ import annotations
@@ -154,7 +156,8 @@ def short_side(height: int, width: int, short: int) -> tuple[int, int]:
 def resize(frames: Tensor, height: int, width: int, interpolation: Interpolation = "bilinear") -> Tensor:
     """Frames at another size; the frames themselves when they have it.
 
-    bilinear: with antialiasing, as torchvision. bicubic: without, as the official code; PyTorch's kernel, a = -0.75.
+    bilinear: with antialiasing, as torchvision. bicubic: without, and with PyTorch's kernel, a = -0.75, both as the
+    official code; in 8 bit, which it is not (see above).
     """
     if frames.shape[-2:] == (height, width):
         return frames

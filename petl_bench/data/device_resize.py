@@ -1,8 +1,8 @@
 """Crops, resizing and flips on the device that trains: two matrix products, with matrices of their own for each clip.
 
 Along each axis a pixel of the result is a weighted sum of pixels of the frame. Crop and flip are in the weights. The
-kernels are those of `augment.resize`; as there, what is resized along the width is rounded before it is along the
-height.
+kernels are those of `augment.resize`; as there, what is resized along the width is rounded and cut off at 0 and 255
+before it is resized along the height.
 """
 
 from __future__ import annotations

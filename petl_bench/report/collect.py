@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+from petl_bench.config import load_named, packaged_names
 from petl_bench.records import Cost
 from petl_bench.report.measure import Measure, measure
-from petl_bench.report.paper_numbers import Paper, PaperNumber, comparable
+from petl_bench.report.paper_numbers import Measured, Paper, PaperNumber, comparable
 from petl_bench.report.runs import Run
 
 VARIANT = "@"  # in a label: what follows says how the row differs from the row that has no such mark
@@ -176,17 +178,42 @@ def _row(runs: list[Run], sizes: dict[str, int], paper: Paper) -> Row:
         per_class=_by_name([run.metrics.per_class for run in runs]),
         per_pair=_by_name([run.metrics.per_pair for run in runs]),
         share=100 * cost["trainable_params_without_head"].mean / size if size else None,
-        paper=tuple(
-            paper.of(
-                record.method,
-                record.label,
-                record.dataset,
-                record.backbone,
-                runs[0].setting("dataset", "sampling", "frames"),
-                runs[0].cost.views,
-            )
-        ),
+        paper=_published(runs, paper),
     )
+
+
+def _published(runs: Sequence[Run], paper: Paper) -> tuple[PaperNumber, ...]:
+    """The published numbers that belong to every run of a row."""
+    first, *others = (paper.of(_measured(run)) for run in runs)
+    return tuple(number for number in first if all(number in other for other in others))
+
+
+def _measured(run: Run) -> Measured:
+    record = run.record
+    given = run.setting("method", "settings")
+    return Measured(
+        method=record.method,
+        label=record.label,
+        backbone=record.backbone,
+        dataset=record.dataset,
+        frames=run.setting("dataset", "sampling", "frames"),
+        views=run.cost.views,
+        settings=run.settings,
+        # without a config nobody knows which were given: then a number must name all of them
+        given=frozenset(run.settings if given is None else given),
+        image_size=run.setting("backbone", "image_size"),
+        as_released=_as_released(
+            record.backbone, run.setting("backbone", "model"), run.setting("backbone", "weights")
+        ),
+        fraction=run.fraction,
+    )
+
+
+@lru_cache
+def _as_released(backbone: str, model: str | None, weights: str | None) -> bool:
+    """Whether a run had the network that a backbone's name stands for, and pretrained. A file may hold the weights."""
+    known = load_named("backbones", backbone) if backbone in packaged_names("backbones") else {}
+    return weights != "random" and model in (None, known.get("model", model))
 
 
 def _by_name(runs: list[dict[str, float]]) -> dict[str, Measure]:

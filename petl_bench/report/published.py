@@ -54,9 +54,9 @@ def _beside(rows: Sequence[Row], empty: bool) -> Grid | None:
     head = ("method", "what", "ours", "published", "ours - published", "named conditions", "source")
     return Grid(
         "Beside the published numbers",
-        "Published: measured by others under their own conditions. A difference stands where data set, backbone, "
-        "method and frames are named and agree; parameters need the method and the backbone alone. Empty cells are "
-        "not known: `--paper FILE` fills them.",
+        "Published: measured by others under their own conditions, of a method with the row's settings. A difference "
+        "stands where data set and frames are named, too, and agree; parameters need neither. Empty cells are not "
+        "known: `--paper FILE` fills them.",
         head,
         tuple(lines),
         left=2,
@@ -71,7 +71,7 @@ def _known(numbers: Sequence[PaperNumber]) -> Grid | None:
     fields = [f for f in _NAMES if any(f in n.values() for n in numbers)]
     lines = [
         (
-            number.label or number.method,
+            number.name or number.label or number.method,
             number.backbone,
             str(number.frames or ""),
             str(number.views or ""),

@@ -123,9 +123,14 @@ def main_rows(comparison: Comparison) -> Comparison:
     """The comparison without the rows that stand in a study and whose labels say so (`method@...`)."""
     sweeps = [v.row.label for sweep in sweeps_of(comparison.rows) for v in sweep.variants]
     lines = [row.label for line in data_lines(comparison.rows) for row in line.rows[:-1]]
-    studied = {label for label in (*sweeps, *lines) if VARIANT in label}
-    rows = tuple(row for row in comparison.rows if row.label not in studied)
+    studied = {*sweeps, *lines}
+    rows = tuple(row for row in comparison.rows if row.label not in studied or not _is_variant(row))
     return replace(comparison, rows=rows or comparison.rows)
+
+
+def _is_variant(row: Row) -> bool:
+    """Whether its label marks a row as a variant; the name of a backbone in it does not."""
+    return VARIANT in row.label.removesuffix(f"{VARIANT}{row.backbone}")
 
 
 def whole_rows(comparison: Comparison) -> Comparison:

@@ -27,7 +27,12 @@ class Diverged(ArithmeticError):
 
 
 def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
-    """Linear warm-up, then half a cosine to zero, by steps. `step` counts from 0."""
+    """Linear warm-up, then half a cosine to zero, by steps. `step` counts from 0.
+
+    Deviation from the official ST-Adapter code (linziyi96/st-adapter at b914b38, main.py): the warm-up is one step
+    ahead. There the first step has a rate of zero and moves nothing; here step `s` has what step `s + 1` has there, and
+    the peak is reached one step sooner and kept for two. After the warm-up the two are equal.
+    """
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
