@@ -34,9 +34,9 @@ TESTS = [
     (
         "methods",
         "_divided_attention adapter attentional_pooling full linear_probe lora partial prompt st_adapter temporal",
-        "test_methods",
+        "test_methods_reference test_methods_start",
     ),
-    ("petl_bench", "block adapted", "test_methods test_kernels"),
+    ("petl_bench", "block adapted", "test_methods_reference test_methods_start test_kernels test_methods"),
     ("petl_bench", "metrics", "test_metrics"),
     ("petl_bench", "config suite", "test_suites test_config"),
     ("petl_bench/data", "sampling", "test_data_sampling"),
