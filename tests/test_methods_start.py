@@ -106,12 +106,18 @@ def test_what_is_blind_to_the_order_of_frames(name: str, settings: dict[str, Any
 
 
 def test_widths_follow_the_backbone() -> None:
-    sizes = {"adapter": 2, "st_adapter": 4}  # of a backbone of width 8: a quarter, half
-    for name, expected in sizes.items():
-        model = build(make_method(name), tiny("clip"), 3)
+    backbone = tiny("clip")
+    backbone.width = 100
+    for name, expected in {"adapter": 25, "st_adapter": 50}.items():  # a quarter, half
+        model = build(make_method(name), backbone, 3)
         assert {m.down.out_features for m in model.slots.values()} == {expected}
-        model = build(make_method(name, {"width": 5}), tiny("clip"), 3)
-        assert {m.down.out_features for m in model.slots.values()} == {5}
+        model = build(make_method(name, {"width": 5}), backbone, 3)
+        assert {(m.down.in_features, m.down.out_features) for m in model.slots.values()} == {(100, 5)}
+
+
+def test_who_starts_as_the_frozen_model() -> None:
+    others = {name for name in builtin_names() if not make_method(name).identity_at_init}
+    assert others == {"attentional_pooling", "prompt"}
 
 
 # --- what weights are drawn from

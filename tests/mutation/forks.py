@@ -22,7 +22,9 @@ from mutants import Mutant
 TREE = Path(__file__).resolve().parents[2]
 COPIED = ("petl_bench", "methods", "configs", "tests", "docs", "pyproject.toml", "README.md", "Makefile")
 PRELOADED = """torch torch.utils.data torchvision.transforms timm open_clip numpy pandas matplotlib.pyplot PIL.Image av
-decord yaml pydantic rich typer safetensors.torch fvcore.nn hypothesis pytest"""
+decord yaml pydantic.main pydantic.types rich.console rich.progress rich.table typer safetensors.torch fvcore.nn
+platformdirs concurrent.futures.process multiprocessing.forkserver hypothesis pytest _pytest.junitxml pdb
+_hypothesis_pytestplugin xdist.plugin xdist.looponfail anyio.pytest_plugin"""
 MEMORY = 16 * 2**30  # bytes of address space of a fork: a mistake may never stop asking for more
 
 
