@@ -25,7 +25,7 @@ from petl_bench.train.evaluate import Scored
 from petl_bench.train.objective import Objective
 from petl_bench.train.run import Options, run_all
 from petl_bench.train.scribe import Scribe
-from petl_bench.train.trainee import Spent
+from petl_bench.train.trainee import Spent, Trainee
 
 # seconds that each piece of work takes
 READ, MOVE, PIXELS, EMBED, BLOCK, LOSS = 0.5, 0.25, 0.125, 2.0, 1.0, 10.0
@@ -51,8 +51,11 @@ class Clockwork:
         self.patch.setattr(owner, name, called)
 
 
+Finished = dict[str, tuple[RunRecord, Spent]]
+
+
 @pytest.fixture
-def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, RunRecord]:
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Finished:
     for split, count in (("train", TRAIN), ("test", TEST)):
         lines = []
         for i in range(count):
@@ -81,8 +84,16 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, RunRec
                   recipe=recipe, seed=0)
         for name in ("full", "linear_probe", "partial", "st_adapter")
     ]  # fmt: skip
+    real = Scribe._cost
+    spent: dict[str, Spent] = {}
+
+    def noting(self: Scribe, t: Trainee, *rest: Any) -> Cost:
+        spent[t.label] = t.spent
+        return real(self, t, *rest)
+
+    monkeypatch.setattr(Scribe, "_cost", noting)
     found = run_all(configs, Options(out=tmp_path / "out", device="cpu", workers=0))
-    return {record.label: record for record in found}
+    return {record.label: (record, spent[record.label]) for record in found}
 
 
 # what of the frozen network is computed for a method in a step, and what the method computes itself
@@ -95,10 +106,10 @@ PREFIX = {
 OWN = {"full": EMBED + BLOCKS * BLOCK, "linear_probe": 0.0, "partial": BLOCK, "st_adapter": BLOCKS * BLOCK}
 
 
-def test_every_second_is_counted_once_and_for_the_right_method(records: dict[str, RunRecord]) -> None:
+def test_every_second_is_counted_once_and_for_the_right_method(finished: Finished) -> None:
     steps, batches = TRAIN // BATCH, -(-TEST // BATCH)
-    assert set(records) == set(PREFIX)
-    for label, record in records.items():
+    assert set(finished) == set(PREFIX)
+    for label, (record, spent) in finished.items():
         cost = record.cost
         assert cost is not None, label
         step = PREFIX[label] + OWN[label] + LOSS
@@ -109,6 +120,9 @@ def test_every_second_is_counted_once_and_for_the_right_method(records: dict[str
         assert cost.alone_seconds == pytest.approx(cost.compute_seconds + cost.data_seconds, abs=1e-3), label
         assert cost.step_ms == pytest.approx(1000 * step, abs=1e-3), label
         assert cost.train_clips_per_second == pytest.approx(BATCH / step, abs=0.01), label
+        assert spent.own == steps * (OWN[label] + LOSS) and spent.prefix == steps * PREFIX[label], label
+        assert (spent.augment, spent.decode) == (steps * MOVE, steps * BATCH * READ), label
+        assert spent.steps_ms == pytest.approx([1000 * step] * steps) and spent.sessions == 1, label
         tested = batches * (PREFIX[label] + OWN[label])
         assert cost.test_clips_per_second == pytest.approx(TEST / tested, abs=0.01), label
         assert (cost.views, cost.gflops) == (1, cost.gflops_per_view)

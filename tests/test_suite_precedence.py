@@ -282,6 +282,14 @@ def test_a_data_set_and_its_defaults(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("source", "said"), [(None, "Field required"), ("synth", "Input should be"), ({}, "tag")]
+)
+def test_a_data_set_without_a_source_is_named(source: Any, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"(?s)Data set .* is not valid:.*source: .*{said}"):
+        load_dataset(dataset(tmp_path, source=source))
+
+
 def test_set_options_are_nested_and_merged() -> None:
     pairs = ["a.b.c=1", "a.b.d=1e-3", "a.e=[1, 2]", "b.f=x=y", "b.g= ", "b.h='1'"]
     assert parse_set(pairs) == {
