@@ -139,6 +139,18 @@ def test_by_hand(b16: VideoViT, name: str, settings: dict[str, Any], flops: int,
     assert p.backbone_params == BACKBONE_PARAMS
 
 
+def test_total_parameters_by_hand(b16: VideoViT) -> None:
+    """What a run holds: trained copies replace what they are copies of, all else is beside the frozen network."""
+    copied = {"full": BACKBONE_PARAMS, "partial": BLOCK_PARAMS + 2 * D}
+    for name, settings, _, params in BY_HAND:
+        last = settings.get("last", 1)
+        gone = copied.get(name, 0) + (last - 1) * BLOCK_PARAMS
+        p = profile(build(make_method(name, settings), b16, CLASSES, frames=T), T, 224, flops=False)
+        assert p.total_params == BACKBONE_PARAMS + params - gone + D * CLASSES + CLASSES, name
+        assert p.state_mb == 16 * p.trainable_params / 2**20 and p.adapter_bytes == 4 * p.trainable_params
+        assert math.isnan(p.gflops_per_view)
+
+
 def test_every_method_is_counted_by_hand() -> None:
     assert {name for name, *_ in BY_HAND} == set(method_names())
 

@@ -149,3 +149,19 @@ def test_dense_training_runs_start_everywhere(config: Sampling) -> None:
         assert min(starts) >= 0 and max(starts) <= room
         if room < 30 and length % 5 == 0:
             assert starts == set(range(room + 1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "length", "share"), [("segments", 40, 1 / 5), ("official_segments", 41, 1 / 6)]
+)
+def test_every_part_of_a_training_clip_has_a_draw_of_its_own(mode: str, length: int, share: float) -> None:
+    """Where in its part a frame lies says nothing of the others: any two agree as often as chance has it."""
+    rng = np.random.default_rng(0)
+    config = Sampling(frames=8, mode=mode)  # parts of five frames, or of six with shared ends
+    draws = np.stack([sampling.train_indices(length, config, rng) for _ in range(3000)])
+    offsets = draws - 5 * np.arange(8)
+    assert offsets.min() == 0 and offsets.max() == round(1 / share) - 1
+    for a in range(8):
+        for b in range(a):
+            assert abs((offsets[:, a] == offsets[:, b]).mean() - share) < 0.045, (a, b)  # 6 sigma
+            assert abs(np.corrcoef(offsets[:, a], offsets[:, b])[0, 1]) < 0.11, (a, b)
