@@ -45,6 +45,7 @@ DECAYS = {
 }
 # what the learning rate is multiplied by for everything but copies of pretrained weights, where no setting says it
 FRESH_LR = {"full": 10.0}
+PRETRAINED = r"owned\.|slots\.\d+_before_attn\.(norm|attn)\."  # their names begin so
 
 
 @dataclass
@@ -138,7 +139,7 @@ def decays(method: str, name: str) -> bool:
 
 def rate_multiple(config: RunConfig, name: str) -> float:
     fresh = config.method.settings.get("fresh_lr", FRESH_LR.get(config.method.name, 1.0))
-    return 1.0 if name.startswith("owned.") else fresh
+    return 1.0 if re.match(PRETRAINED, name) else fresh
 
 
 def plain_optimizer(model: AdaptedViT, config: RunConfig) -> torch.optim.Optimizer:

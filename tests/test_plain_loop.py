@@ -36,7 +36,7 @@ METHODS = {
     "lora": MethodConfig(name="lora", settings={"rank": 4}),
     "st_adapter": MethodConfig(name="st_adapter", lr=0.1, settings={"width": 16}),
     "partial": MethodConfig(name="partial", settings={"fresh_lr": 3.0}),
-    "temporal": MethodConfig(name="temporal"),
+    "temporal": MethodConfig(name="temporal", settings={"fresh_lr": 2.0}),
     "full": MethodConfig(name="full", lr=0.002),
 }
 SEED, OTHER_SEED = 3, 11
