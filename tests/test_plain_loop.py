@@ -12,17 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from plain_loop import PlainRun, percent_right, train_plainly
 from safetensors.torch import load_file
-from tiny_clips import add_tiny_models, save_as, tiny_clip
 from torch import Tensor
-from video_files import write_file
 
 from petl_bench.backbone import load_backbone
 from petl_bench.config import BackboneConfig, MethodConfig, Recipe, RunConfig
 from petl_bench.data import VideoData, open_data
-from petl_bench.dataset_config import Augment, DatasetConfig, ListSource, Sampling, Views
+from petl_bench.dataset_config import DatasetConfig
 from petl_bench.records import Metrics, RunRecord
 from petl_bench.results import RunFolder
 from petl_bench.train import lockstep
@@ -57,21 +54,9 @@ RECIPE = Recipe(
     validate_every=2,
     test_batch_size=5,
 )
-SIZE, CLASSES = 32, 3
-WAYS = ((0, 32), (32, 0), (16, 16))  # of the square, from left to left, by class
 ORDERS = ("kept", "reversed", "shuffled")
 
 Key = tuple[str, int]  # method, seed
-
-
-def moving_square(label: int, number: int) -> NDArray[np.uint8]:
-    """(12, 32, 44, 3): a bright square that goes right, goes left or stays, on noise."""
-    rng = np.random.default_rng((label, number))
-    frames = rng.integers(30, 110, (12, SIZE, 44, 3), dtype=np.uint8)
-    top, color = int(rng.integers(SIZE - 12)), rng.integers(150, 256, 3)
-    for frame, left in zip(frames, np.linspace(*WAYS[label], 12).astype(int), strict=True):
-        frame[top : top + 12, left : left + 12] = color
-    return frames
 
 
 @dataclass
@@ -97,46 +82,11 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory: pytest.TempPathFactory) -> BackboneConfig:
-    """A CLIP of two blocks with random weights."""
-    folder = tmp_path_factory.mktemp("clip")
-    add_tiny_models(folder)
-    file = save_as(tiny_clip(), folder / "plain.safetensors")
-    return BackboneConfig(
-        name="tiny", summary="", source="open_clip", model="ViT-tiny-quickgelu", weights=str(file),
-        activation="quick_gelu",
-    )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> DatasetConfig:
-    root = tmp_path_factory.mktemp("squares")
-    for split, count in (("train", 35), ("test", 17)):
-        lines = []
-        for number in range(count):
-            label, file = number % CLASSES, f"{split}/{number}.mp4"
-            frames = moving_square(label, 100 * (split == "test") + number)
-            write_file(root / file, frames, preset="ultrafast")
-            lines.append(f"{file} {label}\n")
-        (root / f"{split}.txt").write_text("".join(lines))
-    return DatasetConfig(
-        name="squares",
-        summary="",
-        classes=CLASSES,
-        source=ListSource(kind="list"),
-        root=str(root),
-        sampling=Sampling(frames=4),
-        augment=Augment(crop="jitter", jitter=(1.0, 1.0), flip=True),
-        views=Views(spatial=3),
-    )
-
-
-@pytest.fixture(scope="module")
-def runs(dataset: DatasetConfig, backbone: BackboneConfig, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+def runs(squares: DatasetConfig, tiny: BackboneConfig, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     out = tmp_path_factory.mktemp("out")
     configs = {
         (name, seed): RunConfig(
-            suite="plain", method=METHODS[name], dataset=dataset, backbone=backbone, recipe=RECIPE, seed=seed
+            suite="plain", method=METHODS[name], dataset=squares, backbone=tiny, recipe=RECIPE, seed=seed
         )
         for name, seed in RUNS
     }
@@ -154,13 +104,13 @@ def runs(dataset: DatasetConfig, backbone: BackboneConfig, tmp_path_factory: pyt
         patch.setattr(lockstep, "evaluate", heard)
         records = run_all(list(configs.values()), Options(out, workers=0))
     assert [r.error for r in records] == [None] * len(configs)
-    data = open_data(dataset, RECIPE.validation)
+    data = open_data(squares, RECIPE.validation)
     return Runs(data, out, configs, dict(zip(configs, records, strict=True)), scored)
 
 
 @pytest.fixture(scope="module")
-def plain(runs: Runs, backbone: BackboneConfig) -> Callable[[Key], PlainRun]:
-    data, vit = runs.data, load_backbone(backbone)
+def plain(runs: Runs, tiny: BackboneConfig) -> Callable[[Key], PlainRun]:
+    data, vit = runs.data, load_backbone(tiny)
     clips = (data.train.clips, data.validation.clips, data.test.clips)
     assert [len(c) for c in clips] == [26, 9, 17]  # two are left over in each epoch of six batches
     done: dict[Key, PlainRun] = {}
