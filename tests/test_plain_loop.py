@@ -54,6 +54,7 @@ RECIPE = Recipe(
     validate_every=2,
     test_batch_size=5,
 )
+CLASSES = 3
 ORDERS = ("kept", "reversed", "shuffled")
 
 Key = tuple[str, int]  # method, seed
@@ -188,6 +189,34 @@ def test_metrics(key: Key, runs: Runs, plain: Callable[[Key], PlainRun]) -> None
     assert metrics.validation_top1 == pytest.approx(
         percent_right(validations[-1], runs.data.validation.clips)
     )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_records(name: str, runs: Runs) -> None:
+    """Parameters by the files and the backbone's own count; clips; who trained together."""
+    record, weights = runs.records[name, SEED], runs.weights((name, SEED))
+    cost, provenance = record.cost, record.provenance
+    assert cost is not None
+    assert provenance is not None
+    own = sum(value.numel() for value in weights.values())
+    copies = sum(v.numel() for n, v in weights.items() if n.startswith("owned."))
+    frozen = sum(p.numel() for p in load_backbone(runs.configs[name, SEED].backbone).parameters())
+    head = 64 * CLASSES + CLASSES
+    assert (cost.trainable_params, cost.trainable_params_without_head) == (own, own - head)
+    assert cost.total_params == frozen + own - copies  # a copy replaces what it copies
+    assert cost.adapter_bytes == RunFolder.of(runs.out, runs.configs[name, SEED]).adapter_file.stat().st_size
+    assert (cost.views, cost.gflops) == (3, pytest.approx(3 * cost.gflops_per_view))
+    assert provenance.companions == [label for label, seed in RUNS if seed == SEED]
+    used = {split: clips.used for split, clips in provenance.clips.items()}
+    assert used == {"train": 26, "validation": 9, "test": 17}
+    assert {(c.skipped, c.unreadable) for c in provenance.clips.values()} == {(0, 0)}
+    assert (provenance.precision, provenance.augment_on, provenance.sessions) == ("float32", "workers", 1)
+    assert provenance.ended is not None
+    assert provenance.started <= provenance.ended
+    assert provenance.data_sha256 == runs.data.sha256
+    assert (record.seed, record.method, record.label, record.suite) == (SEED, name, name, "plain")
+    assert record.order_blind == (name not in ("st_adapter", "temporal", "full"))
+    assert METHODS[name].settings.items() <= record.settings.items()
 
 
 def test_the_recipe_is_felt(plain: Callable[[Key], PlainRun]) -> None:

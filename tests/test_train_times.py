@@ -178,3 +178,14 @@ def test_a_method_that_is_ahead_pays_for_its_own_steps_alone(
         assert t.spent.decode == STEPS * 4 * READ
         assert t.spent.steps_ms == STEPS * [1000 * (OWN[t.label] + PREFIX[t.label])]
     assert [t.spent.sessions for t in both.trainees] == [1, 2]
+
+
+def test_checkpoints_two_minutes_after_the_last_and_at_the_end_of_epochs(
+    fake: FakeTime, configs: dict[str, RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes 78.5 seconds here, the first twice as many: its memory is measured."""
+    saved: list[int] = []
+    save = Trainee.save
+    monkeypatch.setattr(Trainee, "save", lambda t: (saved.append(t.step), save(t)))
+    begin([configs["linear_probe"]], tmp_path).train()
+    assert saved == [1, 3, 5, 6, 8, 10, 12]
