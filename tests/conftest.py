@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from petl_bench.config import RunConfig
+from petl_bench.config import BackboneConfig, RunConfig
+from petl_bench.dataset_config import DatasetConfig
 from petl_bench.suite import Request, expand
 
 SMALL = [
@@ -45,3 +46,28 @@ def small_runs() -> Callable[..., list[RunConfig]]:
         return expand(request)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory: pytest.TempPathFactory) -> DatasetConfig:
+    """52 tiny videos; see `squares.py`."""
+    from squares import write_squares
+
+    return write_squares(tmp_path_factory.mktemp("squares"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> BackboneConfig:
+    """A CLIP of two blocks with random weights, which takes frames of 32 x 32 pixels."""
+    from tiny_clips import add_tiny_models, save_as, tiny_clip
+
+    folder = tmp_path_factory.mktemp("clip")
+    add_tiny_models(folder)
+    return BackboneConfig(
+        name="tiny",
+        summary="",
+        source="open_clip",
+        model="ViT-tiny-quickgelu",
+        weights=str(save_as(tiny_clip(), folder / "plain.safetensors")),
+        activation="quick_gelu",
+    )

@@ -33,6 +33,19 @@ def test_two_heads_against_loops() -> None:
     assert torch.allclose(probabilities[:, 3:].sum(1), torch.ones(6, dtype=torch.float64))
 
 
+def test_smoothing_of_two_heads_against_loops() -> None:
+    """Each head has its own even share: 0.2 / 3 of a verb, 0.2 / 4 of a noun."""
+    logits = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    labels = torch.tensor([0, 5, 6, 11, 8])
+    loss = 0.0
+    for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        for part, target in ((row[:3], label // 4), (row[3:], label % 4)):
+            total = math.log(sum(math.exp(x) for x in part))
+            for place, x in enumerate(part):
+                loss -= (0.8 * (place == target) + 0.2 / len(part)) * (x - total)
+    assert Objective((3, 4), 0.2).loss(logits, labels).item() == pytest.approx(loss / 5)
+
+
 def test_one_head_is_plain_cross_entropy() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(5, 9), torch.tensor([0, 8, 3, 3, 1])
