@@ -113,7 +113,7 @@ def add(
 ) -> None:
     """Write a config for own data: text lists, CSV files or class folders."""
     from petl_bench.config import packaged_names
-    from petl_bench.data.custom import config_text, describe
+    from petl_bench.data.custom import config_text, describe, planned
     from petl_bench.dataset_config import data_home
     from petl_bench.results import write_atomic
 
@@ -144,6 +144,7 @@ def add(
     typer.echo(
         f"{found.classes} classes: {', '.join(listed.class_names[:6])}{', ...' if found.classes > 6 else ''}"
     )
+    typer.echo(f"A recipe by size: {planned(found)}")
     typer.echo(f"Wrote {file}")
     known_as = str(file) if out else name
     typer.echo(f"Next: petl-bench datasets check {known_as}; petl-bench run --dataset {known_as}")

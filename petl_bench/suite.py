@@ -176,7 +176,7 @@ def load_dataset(name: str, changes: dict[str, Any] | None = None) -> tuple[Data
     if isinstance(raw.get("source"), dict) and raw["source"].get("kind") == "custom":
         from petl_bench.data.custom import completed  # imports torch
 
-        raw = completed(raw)
+        raw, defaults["recipe"] = completed(raw, defaults.get("recipe", {}))
     return validated(DatasetConfig, raw, f"Data set {name!r}"), defaults
 
 

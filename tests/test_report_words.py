@@ -99,7 +99,7 @@ def test_only_what_is_near_is_said_to_be(
         for seed, top1 in enumerate(values):
             write_run(tmp_path, record(label, seed, top1, params=params))
     (found,) = compare(read_runs(tmp_path, "demo"), Paper([]))
-    assert headline(found.name, found.rows, PARAMETERS) == f"synth_motion: {says}"
+    assert headline(found, PARAMETERS) == f"synth_motion: {says}"
 
 
 def test_letters_without_a_font_are_named_and_no_warning() -> None:

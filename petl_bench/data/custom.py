@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,12 @@ from petl_bench.data.layout import find_parts
 from petl_bench.data.listed import Listed
 from petl_bench.data.lists import LABEL, PATH, SPLIT, class_names, read_rows
 from petl_bench.data.lists import parts as list_parts
+from petl_bench.data.manifest import Manifest, hold_out
 from petl_bench.data.readers import read_files
 from petl_bench.dataset_config import DatasetConfig, FoldersSource, ListSource, data_home
 from petl_bench.errors import UserError
+from petl_bench.plan_text import plan_text
+from petl_bench.recipe_by_size import SizedRecipe, recipe_by_size
 
 OwnSource = ListSource | FoldersSource
 LAYOUTS = """  FOLDER/train.txt, FOLDER/test.txt (or val.txt)    lines `path label`, labels are whole numbers from 0
@@ -34,18 +36,13 @@ PROTOCOL: Mapping[str, Any] = {
     "views": {"temporal": 1, "spatial": 3},
     "backbone": "clip_vit_b16",
 }
-RECIPE: Mapping[str, Any] = {
-    "epochs": 50,
-    "lr": 1.0e-3,
-    "lr_batch": 256,
-    "warmup_epochs": 2,
+RECIPE: Mapping[str, Any] = {  # the rest of it depends on the number of clips
     "weight_decay": 0.01,
     "head_dropout": 0.5,
     "validation": 0.1,
     "validate_every": 5,
     "test_batch_size": 16,
 }
-LARGEST_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -55,6 +52,17 @@ class Described:
     source: OwnSource
     classes: int
     listed: Listed
+
+    def train_and_validation(self, share: float) -> tuple[int, int]:
+        """Training clips that are left, and those held out, where `share` of each class is; with a file alone."""
+        files = self.listed.train
+        left, held_out = hold_out(Manifest("train", files.clips + files.missing), share)
+        there = {*files.clips}
+        return sum(clip in there for clip in left.clips), sum(clip in there for clip in held_out.clips)
+
+    def sized_recipe(self, share: float) -> SizedRecipe:
+        """What of a recipe depends on the number of training clips, where `share` of each class is held out."""
+        return recipe_by_size(max(1, self.train_and_validation(share)[0]))
 
 
 def describe(name: str, root: Path, given: Mapping[str, Any]) -> Described:
@@ -77,35 +85,83 @@ def describe(name: str, root: Path, given: Mapping[str, Any]) -> Described:
     return Described(source, classes, read_files(config, source, root))
 
 
-def completed(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The raw config of a data set whose source is `custom`, with the layout and the classes that its folder has."""
+def completed(raw: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The raw config of a data set whose source is `custom`, and its recipe, with what its folder says: the layout,
+    the classes, and the recipe by the number of clips where `recipe` leaves it open."""
     name = str(raw.get("name"))
     root = Path(str(raw["root"])).expanduser() if raw.get("root") else data_home() / name
     given = {key: value for key, value in raw["source"].items() if key != "kind"}
     found = describe(name, root, given)
-    return {"classes": found.classes, **raw, "source": found.source.model_dump(mode="json")}
+    config = {"classes": found.classes, **raw, "source": found.source.model_dump(mode="json")}
+    sized = found.sized_recipe(_share(recipe)).fields()
+    if "lr" in recipe:  # one rate, per batch or not: never a half of each
+        sized = {field: value for field, value in sized.items() if field != "lr_batch"}
+    return config, {**sized, **recipe}
+
+
+def _share(recipe: Mapping[str, Any]) -> float:
+    """The part that is held out; a value that cannot be one is the recipe's to name."""
+    share = recipe.get("validation", RECIPE["validation"])
+    return share if isinstance(share, int | float) and 0 <= share < 1 else 0.0
 
 
 def config_text(name: str, root: Path, found: Described, summary: str) -> str:
-    """A commented YAML file for own data, with the protocol of the official code for SSv2 and batches that fit."""
-    train = len(found.listed.train.clips)
-    largest = 2 ** int(math.log2(max(train * (1 - RECIPE["validation"]), 1)))
+    """A commented YAML file for own data: the protocol of the official code for SSv2, the recipe by size."""
+    share = RECIPE["validation"]
+    sized = found.sized_recipe(share)
     settings = {
         "summary": summary or f"own data, {found.classes} classes",
         "classes": found.classes,
         "root": str(root),
         "source": _plain(found.source, root),
         **PROTOCOL,
-        "recipe": {"batch_size": min(LARGEST_BATCH, largest), **RECIPE},
     }
-    body = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True, width=110)
-    return (
-        f"# Written by `petl-bench datasets add {name}`: {train:,} training and "
-        f"{len(found.listed.test.clips):,} test clips in {found.classes} classes.\n"
-        "# Sampling, augmentation, views and recipe are those of the official ST-Adapter code for\n"
-        "# Something-Something-v2 with smaller batches: a start, not tuned. `flip: true` helps where no class\n"
-        "# tells left from right.\n" + body
+    recipe = {**sized.fields(), **RECIPE}
+    body, recipe_body = (
+        yaml.safe_dump(part, sort_keys=False, allow_unicode=True, width=110)
+        for part in (settings, {"recipe": recipe})
     )
+    return (
+        f"# Written by `petl-bench datasets add {name}`: {len(found.listed.train.clips):,} training and "
+        f"{len(found.listed.test.clips):,} test clips in {found.classes} classes.\n"
+        "# Sampling, augmentation and views are those of the official ST-Adapter code for\n"
+        "# Something-Something-v2. `flip: true` helps where no class tells left from right.\n"
+        + body
+        + _why(sized, found.train_and_validation(share)[1])
+        + recipe_body
+    )
+
+
+def planned(found: Described) -> str:
+    """What training by the written recipe is, in a line."""
+    share = RECIPE["validation"]
+    return _plan(found.sized_recipe(share), found.train_and_validation(share)[1])
+
+
+def _plan(sized: SizedRecipe, held_out: int = 0) -> str:
+    return plan_text(sized.clips, sized.steps_per_epoch, sized.steps, [sized.peak], held_out)
+
+
+def _why(sized: SizedRecipe, held_out: int) -> str:
+    """The comment before the recipe."""
+    lines = [
+        f"By the number of clips: {_plan(sized)}.",
+        "The batch is a fifth of the clips, 64 at most, so that there are 250 steps or more; the fewer the steps,",
+        "the higher the rate, from 2.5e-4 (5,000 steps or more, as the official code has it) up to 5e-3. A start,",
+        "not tuned: methods that train pretrained weights (full, partial, temporal) may want a tenth of a high",
+        "rate, such as `--set full.lr=...`. Another number of clips: `petl-bench datasets add --force` again.",
+    ]
+    if held_out:
+        one = 100 / held_out
+        lines.append(
+            f"Held out for validation: {held_out:,} clips, at least one of each class that has two (one clip is "
+            f"{one:.1f} points)."
+        )
+        if one > 1:
+            lines.append("So few choose no learning rate. `validation: 0` trains on them, too.")
+    else:
+        lines.append("No class has two clips: none is held out for validation.")
+    return "".join(f"# {line}\n" for line in lines)
 
 
 def _source(name: str, root: Path, given: Mapping[str, Any]) -> OwnSource:

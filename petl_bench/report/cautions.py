@@ -1,4 +1,4 @@
-"""What keeps the rows of a table from being comparable, and between which rows."""
+"""What keeps the rows of a table from being comparable, or from saying anything, and which rows."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from petl_bench.report.conditions import (
 )
 from petl_bench.report.runs import Run
 from petl_bench.report.sweeps import data_lines, main_rows
-
-Seeds = dict[str, list[int]]  # label -> seeds
+from petl_bench.report.weak_runs import Seeds, weak_runs
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Caution:
 
 
 def cautions_of(comparison: Comparison) -> list[Caution]:
-    """Everything that a reader must know before comparing rows of the table."""
+    """Everything that a reader must know before comparing rows of the table, or believing one."""
     rows = comparison.rows
     found = {
         "Accuracies are not comparable": [
@@ -56,6 +55,7 @@ def cautions_of(comparison: Comparison) -> list[Caution]:
         "Learning rates were not chosen alike": differences(rows, _grid),
         "Learning rates were chosen under other conditions than the runs'": _elsewhere(rows),
     }
+    found |= {headline: _told(weak, rows) for headline, weak in weak_runs(comparison).items()}
     return [Caution(headline, tuple(lines)) for headline, lines in found.items() if lines]
 
 
@@ -152,10 +152,15 @@ def _lost_clips(rows: Sequence[Row]) -> list[str]:
             if clips.skipped or clips.unreadable:
                 who = lost.setdefault(f"{split} {clips_text(clips)}", {})
                 who.setdefault(run.record.label, []).append(run.record.seed)
+    return _told(lost, rows)
+
+
+def _told(found: Mapping[str, Seeds], rows: Sequence[Row]) -> list[str]:
+    """A line for each text, with the runs of which it is so."""
     sizes = {row.label: row.n for row in rows}
     return [
         f"{text} in {'all rows' if _runs(who) == sum(sizes.values()) else _who(who, sizes)}"
-        for text, who in lost.items()
+        for text, who in found.items()
     ]
 
 

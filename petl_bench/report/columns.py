@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from petl_bench.report.collect import Row
+from petl_bench.report.chance import ahead, clips_tested, none_above_chance
+from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.measure import NO_DATA, count, digits, percent, size
 
 
@@ -64,9 +65,9 @@ def used_columns(rows: Sequence[Row]) -> list[Column]:
     ]
 
 
-def best(rows: Sequence[Row]) -> set[str]:
-    """Labels whose top-1, as it is printed, is the highest."""
-    if not rows:
+def best(comparison: Comparison) -> set[str]:
+    """Labels of the highest top-1: all that cannot be told from it, none where no row is above chance."""
+    rows = comparison.rows
+    if not rows or none_above_chance(rows, comparison.chance):
         return set()
-    top = max(f"{row.top1.mean:8.1f}" for row in rows)
-    return {row.label for row in rows if f"{row.top1.mean:8.1f}" == top}
+    return set(ahead({row.label: row.top1.mean for row in rows}, clips_tested(rows)))

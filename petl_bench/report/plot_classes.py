@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from petl_bench.report.chance import APART, apart, clips_tested, none_above_chance
 from petl_bench.report.collect import Comparison, Row, twins
 from petl_bench.report.figure import FONT, INK, SMALL, new_figure, settle, shorten, title
 
@@ -27,7 +28,7 @@ def class_map(comparison: Comparison) -> Figure | None:
     names = class_order(rows)
     shown = names if len(names) <= MOST_CLASSES else _most_different(rows, names)
     figure = new_figure(1.9 + 0.25 * len(shown) + (0.9 if len(rows) > MOST_NUMBERS else 0.0))
-    title(figure, _headline(comparison.name, rows, names), _how(rows, names, shown))
+    title(figure, _headline(comparison, rows, names), _how(rows, names, shown))
     axes = figure.add_subplot()
     axes.grid(False)
     values = [[row.per_class[c].mean if c in row.per_class else math.nan for row in rows] for c in shown]
@@ -73,8 +74,16 @@ def _most_different(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     return [name for name in names if name in kept]
 
 
-def _headline(dataset: str, rows: Sequence[Row], names: Sequence[str]) -> str:
+def _headline(comparison: Comparison, rows: Sequence[Row], names: Sequence[str]) -> str:
+    dataset = comparison.name
+    if nothing := none_above_chance(rows, comparison.chance):
+        return f"{dataset}: {nothing}"
     ranked = sorted(names, key=lambda c: (-_mean_over(rows, c), c))
+    in_class = clips_tested(rows) / len(names)
+    if _mean_over(rows, ranked[0]) - _mean_over(rows, ranked[-1]) <= apart(in_class):
+        return (
+            f"{dataset}: averaged over methods, no class differs from another by more than {APART} test clips"
+        )
     easy, hard = (f"{shorten(c, _NAME, FONT)} ({_mean_over(rows, c):.0f} %)" for c in (ranked[0], ranked[-1]))
     return f"{dataset}: averaged over methods, the easiest class is {easy}, the hardest {hard}"
 

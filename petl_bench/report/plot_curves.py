@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from petl_bench.report.chance import above_chance, ahead, clips_of, close, listed
 from petl_bench.report.collect import Comparison
 from petl_bench.report.curves import Curve, RowCurves
 from petl_bench.report.figure import (
@@ -43,7 +44,7 @@ def training_curves(comparison: Comparison, curves: Mapping[str, RowCurves], col
     shown = {label: colors[label] if label in named else ("#cccccc", "-") for label in {**top1, **loss}}
     tall = max(3.4, len(named) * _LINE / 72 + 0.4)
     figure = new_figure(tall + (1.9 if loss else 0.0) + 0.9)
-    title(figure, _headline(comparison.name, top1), _how(comparison, top1))
+    title(figure, _headline(comparison, top1), _how(comparison, top1))
     panels = 2 if loss else 1
     grid = figure.add_gridspec(panels, 1, height_ratios=[tall, 1.5][:panels])
     axes = figure.add_subplot(grid[0])
@@ -68,11 +69,20 @@ def training_curves(comparison: Comparison, curves: Mapping[str, RowCurves], col
     return figure
 
 
-def _headline(dataset: str, curves: Mapping[str, Curve]) -> str:
-    last = {label: curve.values[-1].mean for label, curve in curves.items()}
-    best = max(sorted(last), key=lambda label: last[label])
-    ends = "ends" if len(curves) == 1 else "ends highest"
-    text = f"{dataset}: {best} {ends} at {last[best]:.1f} % on the validation part"
+def _headline(comparison: Comparison, curves: Mapping[str, Curve]) -> str:
+    last = {label: curve.values[-1].mean for label, curve in sorted(curves.items())}
+    clips = clips_of(comparison.rows, "validation")
+    first = ahead(last, clips)
+    best, chance = last[first[0]], comparison.chance
+    if chance is not None and clips and not above_chance(best, chance, clips):
+        said = f"{'it ends' if len(last) == 1 else 'all end'} no better than chance"
+        return f"{comparison.name}: {said} on the validation part ({clips} clips, at most {best:.1f} %)"
+    text = f"{first[0]} {'ends' if len(last) == 1 else 'ends highest'} at {best:.1f} %"
+    if undecided := close(last, first):
+        text = undecided
+    elif clips and len(first) > 1:
+        text = f"{listed(first)} end highest at {best:.1f} %"
+    text = f"{comparison.name}: {text} on the validation part"
     rising = [label for label, curve in curves.items() if _still_rising(curve)]
     if rising and len(rising) <= 3:
         text += f"; still rising at the end: {', '.join(rising)}"

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from petl_bench.report.chance import ahead, clips_tested, listed, none_above_chance
 from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.figure import (
     FONT,
@@ -38,7 +39,7 @@ def data_efficiency(comparison: Comparison, lines: Sequence[DataLine], colors: C
         colors: name of a line -> colour and dash.
     """
     figure = new_figure(max(4.4, len(lines) * _LINE / 72 + 1.8))
-    title(figure, _headline(comparison.name, lines), _how(lines))
+    title(figure, _headline(comparison, lines), _how(lines))
     axes = figure.add_subplot()
     axes.set_ylabel("test top-1, %")
     axes.set_xlabel("share of the training clips, of each class alike")
@@ -157,32 +158,35 @@ def _names(figure: Figure, axes: Axes, lines: Sequence[DataLine], colors: Colors
         )
 
 
-def _headline(dataset: str, lines: Sequence[DataLine]) -> str:
+def _headline(comparison: Comparison, lines: Sequence[DataLine]) -> str:
     """Who is ahead with the least data, and with the most."""
-    shares = sorted({row.fraction for line in lines for row in line.rows})
+    dataset = comparison.name
+    rows = [row for line in lines for row in line.rows]
+    if nothing := none_above_chance(rows, comparison.chance):
+        return f"{dataset}: {nothing}"
+    shares = sorted({row.fraction for row in rows})
 
-    def ahead(share: float) -> tuple[str, float] | None:
-        here = [(row.top1.mean, line.name) for line in lines for row in line.rows if row.fraction == share]
-        best = max(here, default=None)
-        return (best[1], best[0]) if best else None
+    def leading(share: float) -> tuple[str, float]:
+        tops = {line.name: row.top1.mean for line in lines for row in line.rows if row.fraction == share}
+        names = ahead(tops, clips_tested(rows))
+        return listed(names) + (" are" if len(names) > 1 else " is"), tops[names[0]]
 
-    least, most = ahead(shares[0]), ahead(shares[-1])
-    assert least is not None and most is not None  # every share is some row's
+    least, most = leading(shares[0]), leading(shares[-1])
     few = f"{100 * shares[0]:g} %"
     all_ = "all" if shares[-1] == 1 else f"{100 * shares[-1]:g} %"
     if len(lines) == 1:
         return (
-            f"{dataset}: {most[0]} reaches {least[1]:.1f} % top-1 with {few} of the training clips, "
+            f"{dataset}: {lines[0].name} reaches {least[1]:.1f} % top-1 with {few} of the training clips, "
             f"{most[1]:.1f} % with {all_}"
         )
     if least[0] == most[0]:
         return (
-            f"{dataset}: {least[0]} is ahead with {few} of the training clips ({least[1]:.1f} % top-1) "
+            f"{dataset}: {least[0]} ahead with {few} of the training clips ({least[1]:.1f} % top-1) "
             f"and with {all_} ({most[1]:.1f} %)"
         )
     return (
-        f"{dataset}: with {few} of the training clips {least[0]} is ahead ({least[1]:.1f} % top-1), "
-        f"with {all_} {most[0]} ({most[1]:.1f} %)"
+        f"{dataset}: with {few} of the training clips {least[0]} ahead ({least[1]:.1f} % top-1), "
+        f"with {all_} {most[0].rsplit(' ', 1)[0]} ({most[1]:.1f} %)"
     )
 
 

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from petl_bench.report.chance import apart, clips_tested, none_above_chance
 from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.figure import (
     FONT,
@@ -32,7 +33,7 @@ def frame_order(comparison: Comparison, rows: Sequence[Row]) -> Figure:
     """The picture of the rows that were tested with other orders, of which there is at least one."""
     shown = rows[:MOST_ROWS]
     figure = new_figure(1.35 + 0.27 * len(shown))
-    title(figure, _headline(comparison.name, rows), _how(rows))
+    title(figure, _headline(comparison, rows), _how(rows))
     axes = figure.add_subplot()
     axes.set_xlabel("test top-1, %")
     axes.grid(axis="y", visible=False)
@@ -99,7 +100,10 @@ def _limits(axes: Axes, rows: Sequence[Row], comparison: Comparison) -> None:
     axes.set_xlim(max(low - margin, -2.0), min(high + margin, 104.0))
 
 
-def _headline(dataset: str, rows: Sequence[Row]) -> str:
+def _headline(comparison: Comparison, rows: Sequence[Row]) -> str:
+    dataset = comparison.name
+    if nothing := none_above_chance(rows, comparison.chance):
+        return f"{dataset}: {nothing}"
     lost = [(row.top1.mean - v.mean, row) for row in rows if (v := _measure(row, "shuffled"))]
     how = "shuffled"
     if not lost:
@@ -108,7 +112,7 @@ def _headline(dataset: str, rows: Sequence[Row]) -> str:
     drop, row = max(lost, key=lambda pair: pair[0])
     if len(rows) == 1:
         return f"{dataset}: {row.label} loses {drop:.1f} points of top-1 when the frames are {how}"
-    if drop < 1.0:
+    if drop < max(1.0, apart(clips_tested(rows))):
         return f"{dataset}: no method loses more than {max(drop, 0):.1f} points of top-1 when the frames are {how}"
     return f"{dataset}: {row.label} loses most when the frames are {how}, {drop:.1f} points of top-1"
 

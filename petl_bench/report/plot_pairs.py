@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from petl_bench.report.chance import ahead, clips_tested, listed, two_errors
 from petl_bench.report.collect import Comparison, Row
 from petl_bench.report.figure import (
     FONT,
@@ -88,9 +89,11 @@ def _headline(dataset: str, rows: Sequence[Row]) -> str:
     if not scored:
         return f"{dataset}: accuracy within pairs of time-reversed classes"
     best, first = max(scored, key=lambda pair: pair[0])
-    text = f"{dataset}: {first.label} tells a clip from its reversal best ({best:.1f} % within pairs)"
-    clips = first.runs[0].metrics.n_test
-    if best <= 50 + 100 / clips**0.5:  # two standard errors of a coin
+    clips = clips_tested(rows)
+    names = ahead({row.label: mean for mean, row in scored}, clips)
+    tell = f"{listed(names)} {'tells' if len(names) == 1 else 'tell'}"
+    text = f"{dataset}: {tell} a clip from its reversal best ({best:.1f} % within pairs)"
+    if best <= 50 + two_errors(50, clips):
         return f"{dataset}: no method tells a clip from its reversal (at most {best:.1f} % within pairs)"
     if len(rows) == 1:
         text = f"{dataset}: {first.label} tells {best:.1f} % of the clips from their reversal"

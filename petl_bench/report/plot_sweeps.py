@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 from matplotlib.transforms import offset_copy
 
+from petl_bench.report.chance import APART, apart, clips_tested
 from petl_bench.report.collect import Row
 from petl_bench.report.figure import (
     FONT,
@@ -190,6 +191,9 @@ def _headline(dataset: str, sweeps: Sequence[Sweep]) -> str:
         return max(means) - min(means)
 
     most = max(sweeps, key=spread)
+    clips = clips_tested([v.row for sweep in sweeps for v in sweep.variants])
+    if spread(most) <= apart(clips):
+        return f"{dataset}: no setting moves {base.stem}'s top-1 by more than {APART} test clips"
     worst = min(most.variants, key=lambda v: v.row.top1.mean)
     best = max(most.variants, key=lambda v: v.row.top1.mean)
     ends = f"from {worst.row.top1.mean:.1f} % ({worst.name}) to {best.row.top1.mean:.1f} % ({best.name})"

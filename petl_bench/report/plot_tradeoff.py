@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from petl_bench.report.chance import ahead, clips_tested, close, listed, none_above_chance
 from petl_bench.report.collect import VARIANT, Comparison, Row
 from petl_bench.report.figure import (
     FONT,
@@ -44,7 +45,7 @@ def tradeoff(comparison: Comparison, price: Price, colors: Colors) -> Figure:
     points = [(row.cost[price.key].mean, row.top1.mean) for row in rows]
     front = pareto_front(points)
     figure = new_figure(5.0 if len(rows) <= MOST_NAMES else 6.5)
-    title(figure, headline(comparison.name, rows, price), _how(rows))
+    title(figure, headline(comparison, price), _how(rows))
     axes = figure.add_subplot()
     axes.set_xlabel(price.axis)
     axes.set_ylabel("test top-1, %")
@@ -84,8 +85,14 @@ def _variant(row: Row) -> str:
     return row.label.removeprefix(f"{row.stem}{VARIANT}")
 
 
-def headline(dataset: str, rows: Sequence[Row], price: Price) -> str:
-    """The picture in a sentence: who is ahead, and who gets within its standard deviation for less."""
+def headline(comparison: Comparison, price: Price) -> str:
+    """The picture in a sentence: who is ahead, and who gets within its standard deviation for less.
+
+    Nobody is where none is above chance, or where few test clips cannot tell.
+    """
+    dataset, rows = comparison.name, comparison.rows
+    if nothing := none_above_chance(rows, comparison.chance):
+        return f"{dataset}: {nothing}"
     best = max(rows, key=lambda r: (r.top1.mean, -r.cost[price.key].mean))
 
     def cost(row: Row) -> str:
@@ -101,10 +108,12 @@ def headline(dataset: str, rows: Sequence[Row], price: Price) -> str:
                 f"({cheapest.top1.mean:.1f} and {best.top1.mean:.1f} % top-1) "
                 f"with {cost(cheapest)} instead of {price.show(best.cost[price.key].mean)}"
             )
-    equals = [r.label for r in rows if f"{r.top1.mean:.1f}" == f"{best.top1.mean:.1f}"]
-    if len(equals) > 1:
-        who = f"{', '.join(equals[:-1])} and {equals[-1]}" if len(equals) <= 3 else f"{len(equals)} methods"
-        return f"{dataset}: {who} share the highest top-1, {best.top1.mean:.1f} %"
+    tops = {r.label: r.top1.mean for r in rows}
+    first = ahead(tops, clips_tested(rows))
+    if undecided := close(tops, first):
+        return f"{dataset}: {undecided}"
+    if len(first) > 1:
+        return f"{dataset}: {listed(first)} share the highest top-1, {best.top1.mean:.1f} %"
     if len(rows) == 1:
         return f"{dataset}: {best.label} reaches {best.top1.mean:.1f} % top-1 with {cost(best)}"
     return f"{dataset}: {best.label} has the highest top-1, {best.top1.mean:.1f} %, with {cost(best)}"

@@ -58,7 +58,7 @@ def comparison_markdown(comparison: Comparison, keys: Container[str] | None = No
         keys: the columns that are wanted; default: all that have something to show.
     """
     columns = [c for c in used_columns(comparison.rows) if keys is None or c.key in keys]
-    top = best(comparison.rows)
+    top = best(comparison)
     head = ["method", *(f"{c.head} {c.unit}".strip() for c in columns)]
     lines = []
     for row in comparison.rows:
@@ -79,7 +79,7 @@ def latex_escape(text: str) -> str:
 def comparison_latex(comparison: Comparison, notes: Sequence[str]) -> str:
     r"""A booktabs table that compiles with `\usepackage{booktabs}`; the notes are comments at its head."""
     columns = used_columns(comparison.rows)
-    top = best(comparison.rows)
+    top = best(comparison)
     out = [f"% {note}" for note in notes]
     out += [
         "% needs \\usepackage{booktabs}; wide: \\usepackage{graphicx} and \\resizebox{\\linewidth}{!}{...}"

@@ -57,7 +57,7 @@ class TerminalTable:
         table.add_column("method\n", no_wrap=True)
         for column in columns:
             table.add_column(f"{column.head}\n{column.unit}", justify="right", no_wrap=True)
-        top = best(self.comparison.rows)
+        top = best(self.comparison)
         for row in self.comparison.rows:
             cells = [Text(row.label) + Text(f" {BLIND}" if row.order_blind else "", style="dim")]
             for column in columns:

@@ -25,6 +25,7 @@ from petl_bench.data.prepared import prepared_text
 from petl_bench.display import Display, Passes
 from petl_bench.errors import UserError
 from petl_bench.method import make_method
+from petl_bench.plan_text import counted, plan_text
 from petl_bench.records import RunRecord
 from petl_bench.results import RunFolder
 from petl_bench.train.lockstep import Lockstep
@@ -207,9 +208,11 @@ def _run_group(
     )
     display.say(
         f"{first.suite}: {first.dataset.name}, seed {first.seed}, {first.backbone.name}: "
-        f"{_counted(len(configs), 'method')} in lockstep, {len(data.train.clips)} clips x "
-        f"{_counted(first.recipe.epochs, 'epoch')} on {device}"
+        f"{counted(len(configs), 'method')} in lockstep, {counted(first.recipe.epochs, 'epoch')} on {device}"
     )
+    peaks = [t.peak for t in lockstep.trainees]
+    held_out = len(data.validation.clips)
+    display.say(plan_text(len(data.train.clips), lockstep.steps_per_epoch, lockstep.steps, peaks, held_out))
     if text := prepared_text(data, lockstep.prepared):
         display.say(text)
     scribe = Scribe(lockstep, options.decoder)
@@ -227,10 +230,6 @@ def _run_group(
         for t in lockstep.all:
             if t.error:
                 scribe.fail(t)
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _preparing(display: Display, stop: _Stop) -> Callable[[int, int, str], None]:
