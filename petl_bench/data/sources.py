@@ -45,7 +45,8 @@ def open_data(config: DatasetConfig, validation: float, progress: Progress | Non
     root = data_root(config)
     listed = list_clips(config, progress)
     skips = read_skips(config, root)
-    usable = {*_usable("train", listed.train, skips), *_usable("test", listed.test, skips)}
+    shared = listed.shared_ids
+    usable = {*_usable("train", listed.train, skips, shared), *_usable("test", listed.test, skips, shared)}
     rest, held_out = hold_out(_all("train", listed.train), validation)
     rest = take_fraction(rest, config.fraction)
     train, held_out, test = (_within(m, usable) for m in (rest, held_out, _all("test", listed.test)))
@@ -69,7 +70,9 @@ def list_clips(config: DatasetConfig, progress: Progress | None = None) -> Liste
     return Listed(names, SplitFiles(clips["train"]), SplitFiles(clips["test"]), pairs=pairs)
 
 
-def _usable(split: str, files: SplitFiles, skips: SkipList | None) -> tuple[Clip, ...]:
+def _usable(
+    split: str, files: SplitFiles, skips: SkipList | None, shared: frozenset[str]
+) -> tuple[Clip, ...]:
     if not files.listed:
         raise UserError(f"The {split} split lists no clips.")
     if not files.clips:
@@ -78,7 +81,7 @@ def _usable(split: str, files: SplitFiles, skips: SkipList | None) -> tuple[Clip
             f"Looked for {files.missing[0].path} and the like; check the videos' folder "
             "(`--set dataset.source.videos=FOLDER`, or the source's other folders)."
         )
-    clips = without_skips(files.clips, skips)
+    clips = without_skips(files.clips, skips, shared)
     if not clips:
         raise UserError(
             f"Every clip of the {split} split that has a file is on the skip list: {len(files.clips)} clips."
@@ -87,7 +90,7 @@ def _usable(split: str, files: SplitFiles, skips: SkipList | None) -> tuple[Clip
 
 
 def _all(split: str, files: SplitFiles) -> Manifest:
-    return Manifest(split, files.clips + files.missing)
+    return Manifest(split, files.all)
 
 
 def _within(manifest: Manifest, usable: set[Clip]) -> Manifest:
@@ -121,7 +124,7 @@ def _state(config: DatasetConfig) -> DatasetState:
     here = sum(len(split.clips) for split in splits)
     if not here:
         return DatasetState("not found: no clip has a file", missing, root)
-    left = sum(len(without_skips(split.clips, skips)) for split in splits)
+    left = sum(len(without_skips(split.clips, skips, listed.shared_ids)) for split in splits)
     notes = [f"{missing:,} without a file"] if missing else []
     if skips:
         partly = "" if skips.complete else "partly "
