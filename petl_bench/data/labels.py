@@ -75,7 +75,7 @@ def check_start(labels: Iterable[Written]) -> None:
             found.setdefault(written.side, {}).setdefault(number, written.where)
     for one, other in (("train", "test"), ("test", "train")):
         from_0, from_1 = found.get(one, {}), found.get(other, {})
-        counted = from_1 and set(from_1) == set(range(1, len(from_1) + 1))
+        counted = len(from_1) > 1 and set(from_1) == set(range(1, len(from_1) + 1))
         if 0 in from_0 and counted and max(from_1) > max(from_0):
             raise UserError(
                 f"{from_0[0]}: the {one} split numbers its classes from 0 to {max(from_0)}, but the {other} split "

@@ -209,6 +209,7 @@ def _listed(
     entries: dict[str, list[Entry]] = {"train": [], "test": []}
     first: dict[str, tuple[int, Row]] = {}
     for split, members in rows.items():
+        ids: dict[str, tuple[str, Row]] = {}
         for row in members:
             clip, there = places[split].entry(row, _label(row, labels), finder)
             entries[split].append((clip, there))
@@ -217,6 +218,12 @@ def _listed(
                 raise UserError(
                     f"{row.where}: {row.path} has the label {row.label!r}, but {other.label!r} in {other.where}. A "
                     "clip has one label."
+                )
+            name, other = ids.setdefault(clip.id, (clip.name, row))
+            if name != clip.name:
+                raise UserError(
+                    f"{row.where}: {row.path} and {other.path} ({other.where}) are two files, but both are called "
+                    f"{clip.id} in their folders. Rename one of them."
                 )
     train, test = (split_files(entries[split]) for split in ("train", "test"))
     return Listed(tuple(labels), train, test, left_out=left_out)

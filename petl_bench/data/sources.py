@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from petl_bench import synth
+from petl_bench.data.census import take_census
 from petl_bench.data.listed import Listed, SplitFiles
 from petl_bench.data.manifest import Clip, Manifest, VideoData, hold_out, take_fraction
 from petl_bench.data.prepared import coverage
 from petl_bench.data.readers import absent_parts, read_files
 from petl_bench.data.rendered import BYTES_PER_CLIP, Progress, Rendering, rendered_clips
-from petl_bench.data.skips import SkipList, read_skips, without_skips
+from petl_bench.data.skips import SkipList, read_skips, unclear_skips, without_skips
 from petl_bench.dataset_config import DatasetConfig, SynthSource, data_root
 from petl_bench.errors import UserError
 
@@ -54,7 +55,31 @@ def open_data(config: DatasetConfig, validation: float, progress: Progress | Non
         raise UserError(
             f"None of the {train.skipped} clips that are left to train on can be used: no file, or on the skip list."
         )
-    return VideoData(config, listed.class_names, listed.pairs, train, held_out, test, listed.head_names)
+    census = take_census(listed, (*train.clips, *held_out.clips), test.clips, config.heads)
+    notes = [
+        census.notice(),
+        _unclear(config, unclear_skips((*listed.train.all, *listed.test.all), skips, shared)),
+    ]
+    return VideoData(
+        config,
+        listed.class_names,
+        listed.pairs,
+        train,
+        held_out,
+        test,
+        listed.head_names,
+        shared_ids=shared,
+        notice="; ".join(filter(None, notes)),
+    )
+
+
+def _unclear(config: DatasetConfig, count: int) -> str:
+    return (
+        f"{count:,} entries of the skip list are of an older version and fit two clips each, they are not used: run "
+        f"`petl-bench datasets check {config.name}` again"
+        if count
+        else ""
+    )
 
 
 def list_clips(config: DatasetConfig, progress: Progress | None = None) -> Listed:
