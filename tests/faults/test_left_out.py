@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import pytest
+from one_process import use_one_process
 from publishers import config, epic, touch, write
 from typer.testing import CliRunner
 from video_files import numbered_frames, write_file
@@ -29,6 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("PETL_BENCH_DATA", str(folder))
     monkeypatch.setenv("COLUMNS", "400")
+    use_one_process(monkeypatch)
     return folder
 
 

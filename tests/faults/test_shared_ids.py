@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from one_process import use_one_process
 from publishers import config, touch, write
 from video_files import write_file
 
@@ -27,6 +28,11 @@ from petl_bench.errors import UserError
 
 SIZE, DATE = 6000, 1_700_000_000  # of every file: neither tells one from another
 RED, BLUE = (200, 20, 20), (20, 20, 200)
+
+
+@pytest.fixture(autouse=True)
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_one_process(monkeypatch)
 
 
 def _clip(path: Path, colour: tuple[int, int, int]) -> None:
