@@ -14,7 +14,7 @@ SHOWN = 5  # names in a line of a report
 SHOWN_IN_NOTICE = 3
 NEVER_LEARNT = "with test clips but no training clip, so never learnt"
 NEVER_TESTED = "with training clips but no test clip"
-EMPTY = "without any clip"
+EMPTY = "with neither training nor test clips"
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def take_census(
 
     Args:
         listed: the data set.
-        train: the training clips that are used, held-out ones among them.
-        test: the test clips that are used.
+        train: the clips that are trained on.
+        test: those that are tested.
         heads: the classes of each head where a label is several at once, as in the config.
         contents: look into files for copies.
     """

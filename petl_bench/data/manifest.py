@@ -132,10 +132,12 @@ def _ranked(clips: Iterable[Clip], purpose: str) -> list[list[Clip]]:
     def rank(clip: Clip) -> tuple[bytes, str]:
         return hashlib.sha256(f"{purpose} {clip.id}".encode()).digest(), clip.id
 
-    members: dict[int, list[Clip]] = defaultdict(list)
+    members: dict[int, dict[str, Clip]] = defaultdict(dict)
     for clip in clips:
-        members[clip.label].append(clip)
-    return [sorted(of_class, key=rank) for of_class in members.values()]
+        members[clip.label].setdefault(
+            clip.id, clip
+        )  # one that is listed twice goes to one part, and counts once
+    return [sorted(of_class.values(), key=rank) for of_class in members.values()]
 
 
 def _where(clips: Iterable[Clip], ids: set[str], inside: bool) -> tuple[Clip, ...]:

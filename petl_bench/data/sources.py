@@ -55,7 +55,7 @@ def open_data(config: DatasetConfig, validation: float, progress: Progress | Non
         raise UserError(
             f"None of the {train.skipped} clips that are left to train on can be used: no file, or on the skip list."
         )
-    census = take_census(listed, (*train.clips, *held_out.clips), test.clips, config.heads)
+    census = take_census(listed, train.clips, test.clips, config.heads)
     notes = [
         census.notice(),
         _unclear(config, unclear_skips((*listed.train.all, *listed.test.all), skips, shared)),

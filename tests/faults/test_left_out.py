@@ -51,13 +51,14 @@ def _lists(root: Path) -> Path:
 LINES = [
     "1 of 5 classes with test clips but no training clip, so never learnt: 2",
     "1 of 5 classes with training clips but no test clip: 3",
-    "1 of 5 classes without any clip: 4",
+    "1 of 5 classes with neither training nor test clips: 4",
     "2 clips in the training and in the test split: b.mp4, none.mp4",
     "1 clip more than once in one split: b.mp4",
 ]
 NOTICE = (
     "1 of 5 classes with test clips but no training clip, so never learnt (2); 1 of 5 classes with training clips but "
-    "no test clip (3); 1 of 5 classes without any clip (4); 2 clips in both splits (b.mp4, none.mp4)"
+    "no test clip (3); 1 of 5 classes with neither training nor test clips (4); 2 clips in both splits (b.mp4, "
+    "none.mp4)"
 )
 
 
@@ -96,6 +97,29 @@ def test_a_class_that_is_skipped_whole_is_told(home: Path, tmp_path: Path) -> No
     assert "never learnt (b)" in open_data(config("folders", tmp_path, 2), 0).notice
 
 
+def test_a_clip_that_is_listed_twice_is_not_held_out_of_its_class(tmp_path: Path) -> None:
+    touch(*(tmp_path / f"{i}.mp4" for i in range(6)))
+    write(tmp_path / "train.txt", "0.mp4 0\n0.mp4 0\n1.mp4 1\n2.mp4 1\n2.mp4 1\n")
+    write(tmp_path / "test.txt", "4.mp4 0\n5.mp4 1\n")
+    data = open_data(config("list", tmp_path, 2), 0.6)
+    assert data.notice == "" and {clip.id for clip in data.train.clips if clip.label == 0} == {"0.mp4"}
+    assert {clip.id for clip in data.train.clips if clip.label == 1} in ({"1.mp4"}, {"2.mp4"})
+
+
+def test_clips_that_are_held_out_teach_nothing(tmp_path: Path) -> None:
+    """Of the three clips of class a, the two that are left to train on have no file."""
+    touch(*(tmp_path / f"{i}.mp4" for i in range(10, 14)))
+    write(tmp_path / "train.txt", "".join(f"{i}.mp4 {i >= 10:d}\n" for i in (1, 2, 3, 10, 11)))
+    write(tmp_path / "test.txt", "12.mp4 0\n13.mp4 1\n")
+    settings = config("list", tmp_path, 2)
+    touch(*(tmp_path / f"{i}.mp4" for i in (1, 2, 3)))
+    (held,) = (clip for clip in open_data(settings, 0.1).validation.clips if clip.label == 0)
+    for clip in open_data(settings, 0.1).train.clips:
+        if clip.label == 0:
+            clip.path.unlink()
+    assert held.path.exists() and "never learnt (0)" in open_data(settings, 0.1).notice
+
+
 def test_each_head_has_its_classes(tmp_path: Path) -> None:
     """Verbs 0 and 1 of 3 and nouns 0, 1 of 4 are trained, verb 2 and nouns 1 and 3 are tested."""
     epic(tmp_path, {
@@ -109,7 +133,7 @@ def test_each_head_has_its_classes(tmp_path: Path) -> None:
         "1 of 3 verb classes with training clips but no test clip (take)",
         "1 of 4 noun classes with test clips but no training clip, so never learnt (cupboard)",
         "1 of 4 noun classes with training clips but no test clip (tap)",
-        "1 of 4 noun classes without any clip (plate)",
+        "1 of 4 noun classes with neither training nor test clips (plate)",
     ]
 
 
