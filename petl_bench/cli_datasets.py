@@ -88,9 +88,16 @@ def check(
     except KeyboardInterrupt:
         typer.echo("Stopped. What was checked is kept: the same command goes on from there.", err=True)
         raise typer.Exit(130) from None
+    from petl_bench.data.census import take_census
+    from petl_bench.data.skips import read_skips, without_skips
     from petl_bench.datasets_table import check_summary
 
-    console.print(check_summary(report))
+    skips = read_skips(config, data_root(config))
+    train, test = (
+        without_skips(part.clips, skips, listed.shared_ids) for part in (listed.train, listed.test)
+    )
+    census = take_census(listed, train, test, config.heads, contents=True)
+    console.print(check_summary(report, census), soft_wrap=True)
 
 
 @app.command(cls=Command)
@@ -113,6 +120,7 @@ def add(
 ) -> None:
     """Write a config for own data: text lists, CSV files or class folders."""
     from petl_bench.config import packaged_names
+    from petl_bench.data.census import take_census
     from petl_bench.data.custom import config_text, describe, planned
     from petl_bench.dataset_config import data_home
     from petl_bench.results import write_atomic
@@ -145,6 +153,9 @@ def add(
         f"{found.classes} classes: {', '.join(listed.class_names[:6])}{', ...' if found.classes > 6 else ''}"
     )
     typer.echo(f"A recipe by size: {planned(found)}")
+    census = take_census(listed, listed.train.clips, listed.test.clips, {}, contents=True)
+    for line in census.lines():
+        typer.echo(line)
     typer.echo(f"Wrote {file}")
     known_as = str(file) if out else name
     typer.echo(f"Next: petl-bench datasets check {known_as}; petl-bench run --dataset {known_as}")

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from petl_bench.config import config_names, load_named
 from petl_bench.data import dataset_state
+from petl_bench.data.census import Census
 from petl_bench.data.check import SKIPPED, Report
 from petl_bench.data.prepare import Prepared
 from petl_bench.dataset_config import data_home
@@ -47,8 +48,9 @@ def list_datasets() -> RenderableType:
     return Group(table, *(Text(note, style="dim") for note in notes))
 
 
-def check_summary(report: Report) -> RenderableType:
-    """How many clips are in which state, the first of those that are skipped, and where all of it is written."""
+def check_summary(report: Report, census: Census) -> RenderableType:
+    """How many clips are in which state, the first of those that are skipped, what is amiss in the lists, and where
+    all of it is written."""
     counts = report.counts
     states = ", ".join(f"{counts[state]:,} {state}" for state in ("ok", *SKIPPED, "missing") if counts[state])
     lines = [Text(states or "no clips")]
@@ -57,6 +59,7 @@ def check_summary(report: Report) -> RenderableType:
         lines.append(Text(f"  {result.state}  {result.split} {result.path}: {result.reason}"))
     if len(skipped) > SHOWN:
         lines.append(Text(f"  and {len(skipped) - SHOWN:,} more"))
+    lines += [Text(line) for line in census.lines()]
     lines.append(Text(f"Report: {report.file}"))
     lines.append(Text(f"Skip list, which training obeys: {report.skip_file}"))
     return Group(*lines)
@@ -80,6 +83,12 @@ def prepare_summary(done: Prepared, how_to_use: str) -> Group:
         lines += _some([f"{f.state}  {key[0]}: {f.reason}" for key, f in done.failed.items()])
     if done.skipped:
         lines.append(Text(f"Left out, on the skip list of `petl-bench datasets check`: {done.skipped:,}"))
+    if done.unclear:
+        lines.append(
+            Text(
+                f"Prepared again, as an older version kept them under ids that two files have: {done.unclear:,} entries"
+            )
+        )
     if done.missing:
         lines.append(Text(f"Listed, but without a file: {done.missing:,}"))
     return Group(*lines, Text(f"Folder: {done.folder}"), Text(how_to_use))

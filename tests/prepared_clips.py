@@ -72,7 +72,7 @@ def interrupted_at(root: Path, log: Path, at: str = "", do: str = "") -> Any:
 
 
 def listed_twice(root: Path, file: Path) -> DatasetConfig:
-    (root / "train.txt").write_text(f"{file.name} 0\n{file.name} 1\n")
+    (root / "train.txt").write_text(f"{file.name} 0\n{file.name} 0\n")
     (root / "test.txt").write_text(f"{file.name} 0\n")
     return config("list", root, 2)
 

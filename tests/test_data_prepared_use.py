@@ -281,7 +281,7 @@ def test_a_cache_that_is_wholly_out_of_date_is_told(folder: Path) -> None:
     assert open_prepared(data) is None
     assert "0 of 6 clips" in prepared_text(data, None) and "other dates" in prepared_text(data, None)
     named = open_data(config_of(folder, prepared=str(folder / "prepared" / "mine")), 0)
-    with pytest.raises(UserError, match=r"no clip there has the size and date.*cp -p"):
+    with pytest.raises(UserError, match=r"no clip there has the name, size and date.*cp -p"):
         open_prepared(named)
 
 

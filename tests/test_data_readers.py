@@ -241,11 +241,11 @@ def test_lists_of_every_kind(tmp_path: Path) -> None:
     separators = [" ", "\t", ",", "  "]
     lines = [f"{name}{by}{i}" for i, (name, by) in enumerate(zip(names, separators, strict=True))]
     write(tmp_path / "train.txt", "\ufeff" + "\r\n".join(lines) + "\r\n")  # as Windows writes it
-    write(tmp_path / "val.txt", f"{tmp_path}/c, d.mp4 03\n./e.webm 2\n")
+    write(tmp_path / "val.txt", f"{tmp_path}/c, d.mp4 01\n./e.webm 2\n")
     data = _open(config("list", tmp_path, 4))
     assert _rows(data.train) == [(name, i) for i, name in enumerate(names)]
     assert all(clip.path.is_file() for clip in data.train.clips + data.test.clips)
-    assert _rows(data.test) == [("c, d.MP4", 3), ("e.webm", 2)]
+    assert _rows(data.test) == [("c, d.MP4", 1), ("e.webm", 2)]
 
 
 def test_csv_with_names_and_a_split(tmp_path: Path) -> None:

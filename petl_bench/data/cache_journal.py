@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 
 from petl_bench.data.frame_coding import FrameFormat
 from petl_bench.data.manifest import Clip
-from petl_bench.data.prepared import CARD, ROW, CacheCard, clip_key, index_bytes, index_name
+from petl_bench.data.prepared import CARD, ROW, CacheCard, clip_key, file_state, index_bytes, index_name
 from petl_bench.data.shards import SHARD, Placed
 from petl_bench.errors import UserError
 from petl_bench.provenance import now
@@ -29,11 +30,11 @@ from petl_bench.results import write_atomic
 JOURNAL = "clips.jsonl"
 FAILED = "failed.csv"
 INDEX = re.compile(r"index-[0-9a-f]{8}\.npy")
-Key = tuple[str, float | None, float | None]  # id, start, stop
+Key = tuple[str, float | None, float | None]  # name, start, stop
 
 
 def key_of(clip: Clip) -> Key:
-    return clip.id, clip.start, clip.stop
+    return clip.name, clip.start, clip.stop
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,34 @@ class Journal:
         else:
             self.failed[key] = what
 
+    def adopt(self, clips: Iterable[Clip], shared: frozenset[str]) -> int:
+        """Put entries that an older version wrote under ids under the names of their clips.
+
+        Those whose id fits more than one file, or whose video is another one now, are given up.
+
+        Args:
+            clips: each once, those that have a file.
+            shared: the ids that fit more than one file.
+
+        Returns:
+            how many were given up because of their id.
+        """
+        clips = list(clips)
+        names, unclear = {key_of(clip) for clip in clips}, 0
+        for clip in clips:
+            former = (clip.id, clip.start, clip.stop)
+            if former in names:
+                continue
+            self.failed.pop(former, None)
+            held = self.held.pop(former, None)
+            if held is None:
+                continue
+            if clip.id in shared:
+                unclear += 1
+            elif (held.bytes, held.mtime_ns) == file_state(clip.path):
+                self.held.setdefault(key_of(clip), held)
+        return unclear
+
     @classmethod
     def cleared(cls, folder: Path) -> Journal:
         """Of a folder whose frames are deleted now: first what names them, then they themselves."""
@@ -146,9 +175,9 @@ class Journal:
         shards = sorted({held.placed.shard for held in self.held.values()})
         number = {name: i for i, name in enumerate(shards)}
         rows = np.zeros(len(self.held), ROW)
-        for i, ((clip_id, start, stop), h) in enumerate(self.held.items()):
+        for i, ((name, start, stop), h) in enumerate(self.held.items()):
             span = (np.nan if start is None else start, np.nan if stop is None else stop)
-            rows[i] = (*clip_key(clip_id), *span, h.bytes, h.mtime_ns, number[h.placed.shard], *h.placed[1:])
+            rows[i] = (*clip_key(name), *span, h.bytes, h.mtime_ns, number[h.placed.shard], *h.placed[1:])
         data = index_bytes(rows)
         card = CacheCard(
             dataset=dataset,

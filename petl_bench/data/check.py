@@ -157,7 +157,7 @@ def check_clips(
     function: Function = probe or partial(
         probe_clip, sampling=config.sampling, temporal=config.views.temporal, decoder=decoder
     )
-    book = _Book(config, root, checked, dict(_missing(listed, root)))
+    book = _Book(config, root, checked, dict(_missing(listed, root)), _names(listed))
     splits = {"train": listed.train.clips, "test": listed.test.clips}
     blanks = {(s, clip.id): _blank(s, clip, root) for s, clips in splits.items() for clip in clips}
     known = {} if again else book.read()
@@ -190,9 +190,14 @@ class _Book:
     """What is known of the clips, on disk and in memory."""
 
     def __init__(
-        self, config: DatasetConfig, root: Path, checked: Checked, results: dict[Key, Result]
+        self,
+        config: DatasetConfig,
+        root: Path,
+        checked: Checked,
+        results: dict[Key, Result],
+        names: dict[Key, str],
     ) -> None:
-        self.config, self.root, self.checked, self.results = config, root, checked, results
+        self.config, self.root, self.checked, self.results, self.names = config, root, checked, results, names
         self.former = read_skips(config, root)
 
     def read(self) -> dict[Key, Result]:
@@ -212,13 +217,13 @@ class _Book:
 
     def write(self, complete: bool) -> tuple[Path, Path]:
         # what was skipped stays so until it is checked again: clips of another official split are not listed now
-        known = {clip_id for _, clip_id in self.results}
+        known = {name for key in self.results for name in (self.names[key], key[1])}  # ids: of older versions
         former = self.former.clips if self.former else {}
-        skipped = {clip_id: skip for clip_id, skip in former.items() if clip_id not in known}
-        for (_, clip_id), r in self.results.items():
+        skipped = {name: skip for name, skip in former.items() if name not in known}
+        for key, r in self.results.items():
             if r.state in SKIPPED:
                 skip = Skip.model_validate({"state": r.state, "reason": r.reason, "bytes": r.bytes})
-                skipped[clip_id] = skip
+                skipped[self.names[key]] = skip
         skips = SkipList(
             dataset=self.config.name, date=now(), complete=complete, checked=self.checked, clips=skipped
         )
@@ -253,6 +258,11 @@ def _blank(split: str, clip: Clip, root: Path) -> Result:
     if clip.start is not None:
         path += f" {clip.start:g}..{clip.stop:g} s"
     return Result(split, clip.id, path, "", 0, 0.0, 0, 0, size, mtime, "")
+
+
+def _names(listed: Listed) -> dict[Key, str]:
+    splits = (("train", listed.train), ("test", listed.test))
+    return {(split, clip.id): clip.name for split, files in splits for clip in files.all}
 
 
 def _missing(listed: Listed, root: Path) -> Iterator[tuple[Key, Result]]:

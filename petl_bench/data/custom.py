@@ -11,11 +11,14 @@ import yaml
 
 from petl_bench.config import validated
 from petl_bench.data.files import csv_columns
-from petl_bench.data.folders import class_folders
+from petl_bench.data.folders import class_folders, class_names
 from petl_bench.data.folders import parts as folder_parts
+from petl_bench.data.labels import count_numbers
 from petl_bench.data.layout import find_parts
+from petl_bench.data.left_out import is_hidden
 from petl_bench.data.listed import Listed
-from petl_bench.data.lists import LABEL, PATH, SPLIT, class_names, read_rows
+from petl_bench.data.lists import LABEL, PATH, SPLIT, read_rows, written_labels
+from petl_bench.data.lists import class_names as list_names
 from petl_bench.data.lists import parts as list_parts
 from petl_bench.data.manifest import Manifest, hold_out
 from petl_bench.data.readers import read_files
@@ -182,9 +185,14 @@ def _source(name: str, root: Path, given: Mapping[str, Any]) -> OwnSource:
     if "train" in there and "test" not in chosen and _has_split(there["train"]):
         return lists.model_copy(update={"test": lists.train})
     if not chosen:
-        for file in sorted(root.glob("*.csv")):
-            if _has_split(file):
-                return ListSource(kind="list", train=(file.name,), test=(file.name,))
+        whole = [file for file in sorted(root.glob("*.csv")) if not is_hidden(file.name) and _has_split(file)]
+        if len(whole) > 1:
+            raise UserError(
+                f"{whole[0]} and {whole[1]}: both have the columns path, label and split. Say which is meant, with "
+                "--train FILE --test FILE (`datasets add`), or with `--set dataset.source.train=FILE`."
+            )
+        if whole:
+            return ListSource(kind="list", train=(whole[0].name,), test=(whole[0].name,))
     sides = _sides(folders, root)
     if len(sides) == 2 and all(class_folders(side) for side in sides):
         return folders
@@ -208,13 +216,14 @@ def _has_split(file: Path) -> bool:
 
 def _count(source: OwnSource, root: Path) -> int:
     if isinstance(source, FoldersSource):
-        return len(set().union(*map(class_folders, _sides(source, root))))
+        return len(class_names(_sides(source, root)))
     there = find_parts(list_parts(source), root)
-    rows = read_rows(there["train"], there["test"])
-    names = class_names(rows)
-    if names is not None:
-        return len(names)
-    return max((int(row.label) for split in rows.values() for row in split), default=-1) + 1
+    rows, _ = read_rows(there["train"], there["test"])
+    for split, members in rows.items():
+        if not members:
+            raise UserError(f"{there[split]}: no clip of the {split} split.")
+    names = list_names(rows)
+    return count_numbers(written_labels(rows)) if names is None else len(names)
 
 
 def _plain(source: OwnSource, root: Path) -> dict[str, Any]:

@@ -64,9 +64,16 @@ def read_csv(file: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, Mappin
             f"{file}, line 1: no column {' and no column '.join(map(repr, absent))}; "
             f"found {', '.join(names) or 'nothing'}."
         )
+    if twice := [name for name in columns if names.count(name) > 1]:
+        raise UserError(f"{file}, line 1: two columns {twice[0]!r}.")
     for line, values in rows:
         if not any(value.strip() for value in values):
             continue
+        if any(value.strip() for value in values[len(names) :]):
+            raise UserError(
+                f"{file}, line {line}: {len(values)} values for {len(names)} columns. A comma inside a value needs "
+                'quotes around the value: "pour, drink".'
+            )
         row = dict(zip(names, map(str.strip, values), strict=False))
         if bad := [name for name in columns if not row.get(name)]:
             raise UserError(f"{file}, line {line}: no value for {bad[0]!r}.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -111,3 +111,18 @@ def relative_name(path: Path, root: Path) -> str:
     pure = PurePath(os.path.normpath(path))
     base = PurePath(os.path.normpath(root))
     return composed((pure.relative_to(base) if pure.is_relative_to(base) else pure).as_posix())
+
+
+def place_name(path: Path, root: Path, folders: Mapping[str, Path]) -> str:
+    """A name that no other file of a data set has, the same on every machine where that is possible.
+
+    Args:
+        path: of a file.
+        root: the folder of the data set; a file below it is named by its path there.
+        folders: of its videos, by the fields that say them; a file below one of them is named by field and path.
+    """
+    for prefix, folder in (("", root), *((f"{key}:", folder) for key, folder in folders.items())):
+        name = relative_name(path, folder)
+        if not os.path.isabs(name):
+            return prefix + name
+    return name

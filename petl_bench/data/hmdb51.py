@@ -11,6 +11,7 @@ from pathlib import Path
 
 from petl_bench.data.files import read_lines
 from petl_bench.data.finder import Finder
+from petl_bench.data.labels import check_alike
 from petl_bench.data.layout import Part
 from petl_bench.data.listed import Entry, Listed, entry, numbered, split_files
 from petl_bench.dataset_config import DatasetConfig, HMDB51Source
@@ -36,6 +37,7 @@ def read(
 ) -> Listed:
     ending = f"_test_split{source.split}.txt"
     files = {file.name[: -len(ending)]: file for file in found["splits"].glob(f"*{ending}")}
+    check_alike({name: str(file) for name, file in files.items()})
     labels = numbered(files, config.classes, f"{found['splits']}/*{ending}")
     entries: dict[str, list[Entry]] = {TRAIN: [], TEST: [], NEITHER: []}
     for name, label in labels.items():

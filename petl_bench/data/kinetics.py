@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from petl_bench.data.files import csv_columns, read_csv
 from petl_bench.data.finder import Finder, composed
+from petl_bench.data.labels import check_alike
 from petl_bench.data.layout import Part
 from petl_bench.data.listed import Entry, Listed, entry, numbered, split_files
-from petl_bench.data.lists import list_entries
+from petl_bench.data.lists import Places, read_numbered
 from petl_bench.dataset_config import DatasetConfig, KineticsSource
 from petl_bench.errors import UserError
 
@@ -26,6 +27,7 @@ class _Row(NamedTuple):
     label: str
     youtube_id: str
     clip_id: str
+    where: str
 
 
 def parts(source: KineticsSource) -> list[Part]:
@@ -53,13 +55,11 @@ def read(
             "be numbered differently in them: use two files of one kind (dataset.source.train, .test)."
         )
     if not all(as_published.values()):
-        train, test = (
-            split_files(list_entries(found[key], [found[f"{key}_videos"], root], config.classes, finder))
-            for key in ("train", "test")
-        )
-        return Listed(tuple(str(label) for label in range(config.classes)), train, test)
+        places = {key: Places.of(root, found, f"{key}_videos") for key in ("train", "test")}
+        return read_numbered(found, places, config.classes, finder)
     rows = {key: list(_rows(found[key])) for key in ("train", "test")}
     where = f"{found['train']} and {found['test']}"
+    check_alike({row.label: row.where for r in rows.values() for row in r})
     labels = numbered((row.label for r in rows.values() for row in r), config.classes, where)
     train, test = (
         split_files(_entries(rows[key], labels, found[f"{key}_videos"], found.get("replacements"), finder))
@@ -77,7 +77,8 @@ def _rows(file: Path) -> Iterator[_Row]:
                 f"{file}, line {line}: time_start and time_end must be seconds, found "
                 f"{row['time_start']!r} and {row['time_end']!r}."
             ) from None
-        yield _Row(composed(row["label"]), row["youtube_id"], f"{row['youtube_id']}_{start:06d}_{end:06d}")
+        clip_id = f"{row['youtube_id']}_{start:06d}_{end:06d}"
+        yield _Row(composed(row["label"]), row["youtube_id"], clip_id, f"{file}, line {line}")
 
 
 def _entries(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-from petl_bench.data.manifest import Clip
+from petl_bench.data.manifest import Clip, shared_ids
 from petl_bench.errors import UserError
 
 Entry = tuple[Clip, bool]  # a clip and whether its file is there
@@ -24,6 +26,21 @@ class SplitFiles:
         """Clips that the annotation file names."""
         return len(self.clips) + len(self.missing)
 
+    @property
+    def all(self) -> tuple[Clip, ...]:
+        """Those with a file, then those without."""
+        return self.clips + self.missing
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Files, folders or rows that are no part of a data set, why, and one of them."""
+
+    reason: str
+    count: int
+    example: str = ""
+    kind: Literal["file", "folder", "row"] = "file"
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -38,11 +55,17 @@ class Listed:
     test: SplitFiles
     head_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     pairs: tuple[tuple[int, int], ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+    @cached_property
+    def shared_ids(self) -> frozenset[str]:
+        """The ids that fit more than one file."""
+        return shared_ids((*self.train.all, *self.test.all))
 
 
-def entry(found: Path | None, expected: Path, label: int, clip_id: str) -> Entry:
+def entry(found: Path | None, expected: Path, label: int, clip_id: str, file: str = "") -> Entry:
     """A clip by the file that was found for it, or by the one that was expected."""
-    return Clip(found or expected, label, clip_id), found is not None
+    return Clip(found or expected, label, clip_id, file=file), found is not None
 
 
 def split_files(entries: Iterable[Entry]) -> SplitFiles:

@@ -16,7 +16,8 @@ from petl_bench.dataset_config import DatasetConfig
 class Clip:
     """A labelled video file, or the part of one from `start` to before `stop`, seconds after its first frame.
 
-    The id names it within its data set, on every machine.
+    id: names it within its split, on every machine; what is held out and the hash of a split go by it.
+    file: the file's name within the data set, where the id is a path that a file of another split may have too.
     """
 
     path: Path
@@ -24,6 +25,27 @@ class Clip:
     id: str
     start: float | None = None
     stop: float | None = None
+    file: str = field(default="", compare=False)
+
+    @property
+    def name(self) -> str:
+        """What prepared frames and skip lists know it by: two files never share a name."""
+        return self.file or self.id
+
+
+def shared_ids(clips: Iterable[Clip]) -> frozenset[str]:
+    """The ids that fit more than one file. Older versions wrote ids where names are written now: such an entry may
+    be of either file."""
+    names = defaultdict(set)
+    for clip in clips:
+        names[clip.id].add(clip.name)
+        names[clip.name].add(clip.name)
+    return frozenset(known for known, files in names.items() if len(files) > 1)
+
+
+def known_as(clip: Clip, shared: frozenset[str]) -> tuple[str, ...]:
+    """What a clip may be called in a cache or skip list: its name, and its id where that fits no other file."""
+    return (clip.name,) if clip.id == clip.name or clip.id in shared else (clip.name, clip.id)
 
 
 @dataclass(frozen=True)
@@ -48,7 +70,8 @@ class VideoData:
 
     `pairs` are the classes (a, b) of which one is the other reversed in time; empty where there are none.
     `head_names` holds the classes of each head where a label is several at once, a number in mixed radix in the
-    order of the heads (verb x nouns + noun); `class_names` is empty then.
+    order of the heads (verb x nouns + noun); `class_names` is empty then. `shared_ids` are those of all clips that
+    are listed, with a file or without. `notice` is a line on what is amiss in the lists, "" where nothing is.
     """
 
     config: DatasetConfig
@@ -58,6 +81,8 @@ class VideoData:
     validation: Manifest
     test: Manifest
     head_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    shared_ids: frozenset[str] = frozenset()
+    notice: str = ""
 
     @cached_property
     def sha256(self) -> str:
@@ -107,10 +132,12 @@ def _ranked(clips: Iterable[Clip], purpose: str) -> list[list[Clip]]:
     def rank(clip: Clip) -> tuple[bytes, str]:
         return hashlib.sha256(f"{purpose} {clip.id}".encode()).digest(), clip.id
 
-    members: dict[int, list[Clip]] = defaultdict(list)
+    members: dict[int, dict[str, Clip]] = defaultdict(dict)
     for clip in clips:
-        members[clip.label].append(clip)
-    return [sorted(of_class, key=rank) for of_class in members.values()]
+        members[clip.label].setdefault(
+            clip.id, clip
+        )  # one that is listed twice goes to one part, and counts once
+    return [sorted(of_class.values(), key=rank) for of_class in members.values()]
 
 
 def _where(clips: Iterable[Clip], ids: set[str], inside: bool) -> tuple[Clip, ...]:

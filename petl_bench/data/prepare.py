@@ -83,6 +83,7 @@ class Prepared:
     broken: dict[Key, str] = field(default_factory=dict)  # what --verify found
     skipped: int = 0  # on the skip list
     missing: int = 0  # without a file
+    unclear: int = 0  # frames of an older version that may be of either of two files
 
 
 def prepare_clip(clip: Clip, folder: Path, how: FrameFormat, decoder: str) -> Made:
@@ -167,12 +168,13 @@ def prepare_clips(
     version = decoder_version(decoder)
     skips = read_skips(config, root)
     there = unique((*listed.train.clips, *listed.test.clips))
-    clips = without_skips(there, skips)
+    clips = without_skips(there, skips, listed.shared_ids)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder / ".lock", lambda: told("waiting for another process", 0, len(clips), 0)):
             journal = Journal.cleared(folder) if again else Journal(folder)
             how = wanted.format(journal.format, folder)
+            unclear = journal.adopt(there, listed.shared_ids)
             journal.begin(how)
             work = _Work(config, folder, how, clips, journal, version, jobs, timeout, told)
             with closing(journal):
@@ -186,7 +188,7 @@ def prepare_clips(
     failed = {key: journal.failed[key] for key in map(key_of, clips) if key in journal.failed}
     missing = len(unique((*listed.train.missing, *listed.test.missing)))
     took = time.monotonic() - begin
-    return Prepared(folder, card, made, took, failed, broken, len(there) - len(clips), missing)
+    return Prepared(folder, card, made, took, failed, broken, len(there) - len(clips), missing, unclear)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from pydantic import Field, ValidationError
 
 from petl_bench.data.decode import DecodeError, Decoder, open_video
 from petl_bench.data.frame_coding import FrameFormat, shrunk
-from petl_bench.data.manifest import Clip, VideoData
+from petl_bench.data.manifest import Clip, VideoData, known_as
 from petl_bench.data.shards import Placed, PreparedVideo, ShardError
 from petl_bench.dataset_config import DatasetConfig, data_home, data_root
 from petl_bench.errors import UserError
@@ -30,7 +30,7 @@ from petl_bench.records import Frozen, PreparedFrames
 
 CARD = "prepared.json"
 COLUMNS = (
-    ("key", "<u8"), ("check", "<u8"),  # a hash of the clip's id
+    ("key", "<u8"), ("check", "<u8"),  # a hash of the clip's name
     ("start", "<f8"), ("stop", "<f8"),  # seconds; NaN for a whole file
     ("bytes", "<i8"), ("mtime_ns", "<i8"),  # of the video file
     ("shard", "<u4"), ("table", "<u8"), ("length", "<u4"), ("crc", "<u4"), ("frames", "<u4"), ("stored", "<u8"),
@@ -58,30 +58,26 @@ class CacheCard(Frozen):
 class PreparedCache:
     """The clips of a cache that are as their video files are now. Small and picklable; opens no file itself."""
 
-    def __init__(self, folder: Path, card: CacheCard, rows: NDArray[Any]) -> None:
+    def __init__(self, folder: Path, card: CacheCard, rows: NDArray[Any], clips: Sequence[Clip]) -> None:
+        """rows: of `clips`, one for each."""
         self.folder, self.format, self.shards = folder, card.format, tuple(card.shards)
         self.decoders = card.decoders
-        self._rows = rows  # sorted by key
-        self._keys: NDArray[np.uint64] = np.ascontiguousarray(rows["key"])
+        self.sha256 = _content_hash(card.format, _keyed(rows, [clip.id for clip in clips]))
+        self._rows = _keyed(rows, [clip.name for clip in clips])
+        self._keys: NDArray[np.uint64] = np.ascontiguousarray(self._rows["key"])
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def find(self, clip: Clip) -> Placed | None:
         """Where the frames of a clip lie; None where it is not in the cache."""
-        place = find_row(self._rows, self._keys, clip)
+        place = find_row(self._rows, self._keys, clip.name, clip)
         return None if place is None else placed(self._rows[place], self.shards)
 
     def open(self, clip: Clip) -> PreparedVideo | None:
         """The frames of a clip; None where it is not in the cache. Raises ShardError."""
         found = self.find(clip)
         return None if found is None else PreparedVideo(self.folder, found, self.format)
-
-    @property
-    def sha256(self) -> str:
-        """Of the format and the checksums of the clips: the same frames, wherever they lie."""
-        content = np.stack([self._rows[name].astype(np.uint64) for name in ("key", "check", "crc")])
-        return hashlib.sha256(self.format.text.encode() + content.tobytes()).hexdigest()
 
     def provenance(self, data: VideoData) -> PreparedFrames:
         splits = (data.train, data.validation, data.test)
@@ -91,11 +87,29 @@ class PreparedCache:
         )
 
 
+def _keyed(rows: NDArray[Any], names: Sequence[str]) -> NDArray[Any]:
+    """The rows under other names, sorted by key."""
+    rows = rows.copy()
+    for row, name in zip(rows, names, strict=True):
+        row["key"], row["check"] = clip_key(name)
+    return np.sort(rows, order=("key", "check", "crc"))
+
+
+def _content_hash(how: FrameFormat, rows: NDArray[Any]) -> str:
+    """Of the format and the checksums of the clips: the same frames, wherever they lie."""
+    content = np.stack([rows[name].astype(np.uint64) for name in ("key", "check", "crc")])
+    return hashlib.sha256(how.text.encode() + content.tobytes()).hexdigest()
+
+
 def open_prepared(data: VideoData) -> PreparedCache | None:
     """The prepared frames of a data set, if there are any and they are not switched off.
 
-    Clips whose video has another size or date now are left to the decoder. Raises UserError for a cache that cannot
-    be read, and for one that `dataset.prepared` names and that is not there or wholly out of date.
+    Clips whose video has another size or date now are left to the decoder, and so are those for which it cannot be
+    told whose frames these are: two files have their name, or an older version wrote an id that two have.
+
+    Raises:
+        UserError: a cache that cannot be read; one that `dataset.prepared` names and that is not there, or of which
+            nothing can be used.
     """
     clips = [*data.train.clips, *data.validation.clips, *data.test.clips]
     folder = cache_folder(data.config)
@@ -105,20 +119,25 @@ def open_prepared(data: VideoData) -> PreparedCache | None:
     rows = read_index(folder, card)
     keys = np.ascontiguousarray(rows["key"])
     states: dict[Path, tuple[int, int]] = {}
-    fresh = set()
+    fresh: dict[int, Clip] = {}
+    refused = set()
     for clip in clips:
-        place = find_row(rows, keys, clip)
-        if place is not None:
-            if clip.path not in states:
-                states[clip.path] = file_state(clip.path)
-            if states[clip.path] == (rows[place]["bytes"], rows[place]["mtime_ns"]):
-                fresh.add(place)
+        names = known_as(clip, data.shared_ids)
+        place = next((p for name in names if (p := find_row(rows, keys, name, clip)) is not None), None)
+        if place is None:
+            continue
+        if clip.path not in states:
+            states[clip.path] = file_state(clip.path)
+        is_same = states[clip.path] == (rows[place]["bytes"], rows[place]["mtime_ns"])
+        if not is_same or fresh.setdefault(place, clip).path != clip.path:
+            refused.add(place)
+    fresh = {place: clip for place, clip in fresh.items() if place not in refused}
     if not fresh and data.config.prepared:
         raise UserError(
-            f"dataset.prepared is {data.config.prepared}, but no clip there has the size and date of its video now. "
-            f"Copy videos with their dates (cp -p), or run `petl-bench datasets prepare {data.config.name}` again."
+            f"dataset.prepared is {data.config.prepared}, but no clip there has the name, size and date of its video "
+            f"now. Copy videos with their dates (cp -p), or run `petl-bench datasets prepare {data.config.name}` again."
         )
-    return PreparedCache(folder, card, rows[sorted(fresh)]) if fresh else None
+    return PreparedCache(folder, card, rows[[*fresh]], [*fresh.values()]) if fresh else None
 
 
 def prepared_text(data: VideoData, cache: PreparedCache | None) -> str:
@@ -128,8 +147,24 @@ def prepared_text(data: VideoData, cache: PreparedCache | None) -> str:
         return ""
     clips = unique((*data.train.clips, *data.validation.clips, *data.test.clips))
     held = len(cache) if cache else 0
-    why = "" if held else "; the videos have other dates or sizes now"
+    unclear = _unclear(folder, clips, data.shared_ids)
+    why = "" if held or unclear else "; the videos have other dates or sizes now"
+    if unclear:
+        why = (
+            f"; an older version kept frames under {unclear:,} ids that two files have, they are not used: run "
+            f"`petl-bench datasets prepare {data.config.name}` again"
+        )
     return f"prepared frames of {held:,} of {len(clips):,} clips, from {folder}{why}"
+
+
+def _unclear(folder: Path, clips: Iterable[Clip], shared: frozenset[str]) -> int:
+    """How many rows are under an id that an older version wrote and that more than one file has."""
+    if not shared:
+        return 0
+    rows = read_index(folder, read_card(folder))
+    keys = np.ascontiguousarray(rows["key"])
+    doubtful = {clip.id: clip for clip in clips if clip.id != clip.name and clip.id in shared}
+    return sum(find_row(rows, keys, clip_id, clip) is not None for clip_id, clip in doubtful.items())
 
 
 @contextmanager
@@ -273,15 +308,15 @@ def index_bytes(rows: NDArray[Any]) -> bytes:
     return out.getvalue()
 
 
-def clip_key(clip_id: str) -> tuple[int, int]:
-    """A hash of a clip's id, 128 bits."""
-    digest = hashlib.blake2b(clip_id.encode(), digest_size=16).digest()
+def clip_key(name: str) -> tuple[int, int]:
+    """A hash of a clip's name, 128 bits."""
+    digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
 
-def find_row(rows: NDArray[Any], keys: NDArray[np.uint64], clip: Clip) -> int | None:
-    """The place of a clip in rows sorted by `keys`; its span must be the same."""
-    key, check = clip_key(clip.id)
+def find_row(rows: NDArray[Any], keys: NDArray[np.uint64], name: str, clip: Clip) -> int | None:
+    """The place of a clip in rows sorted by `keys`, under a name; its span must be the same."""
+    key, check = clip_key(name)
     place = int(np.searchsorted(keys, np.uint64(key)))
     while place < len(rows) and int(keys[place]) == key:
         row = rows[place]
@@ -322,4 +357,4 @@ def coverage(config: DatasetConfig, clips: int | None) -> str:
 
 def unique(clips: Iterable[Clip]) -> list[Clip]:
     """Each clip once: one may be in both splits."""
-    return list({(clip.id, clip.start, clip.stop): clip for clip in clips}.values())
+    return list({(clip.name, clip.start, clip.stop): clip for clip in clips}.values())

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from petl_bench.data.manifest import Clip
+from petl_bench.data.manifest import Clip, known_as
 from petl_bench.dataset_config import DatasetConfig, Sampling, data_home
 from petl_bench.errors import UserError
 from petl_bench.records import Frozen
@@ -37,14 +37,14 @@ class Skip(Frozen):
 
 
 class SkipList(Frozen):
-    """The clips to leave out, by their ids: a clip is the same in whatever official split it is."""
+    """The clips to leave out, by their names: a clip is the same in whatever official split it is."""
 
     version: Literal[2] = 2
     dataset: str
     date: str = Field(description="of the check: ISO 8601, UTC")
     complete: bool = Field(description="whether every clip was checked")
     checked: Checked
-    clips: dict[str, Skip] = Field(description="id of the clip -> why")
+    clips: dict[str, Skip] = Field(description="name of the clip -> why")
 
     @model_validator(mode="before")
     @classmethod
@@ -93,10 +93,27 @@ def write_skips(config: DatasetConfig, root: Path, skips: SkipList) -> Path:
     return file
 
 
-def without_skips(clips: Sequence[Clip], skips: SkipList | None) -> tuple[Clip, ...]:
-    """The clips that are not on the skip list. A file that has another size now was mended since."""
+def without_skips(
+    clips: Sequence[Clip], skips: SkipList | None, shared: frozenset[str] = frozenset()
+) -> tuple[Clip, ...]:
+    """The clips that are not on the skip list. A file that has another size now was fixed since.
+
+    Args:
+        shared: the ids that fit more than one file: what an older version wrote under one of them is not obeyed.
+    """
     listed = skips.clips if skips else {}
-    return tuple(clip for clip in clips if clip.id not in listed or listed[clip.id].bytes != _size(clip))
+
+    def is_skipped(clip: Clip) -> bool:
+        skip = next((listed[name] for name in known_as(clip, shared) if name in listed), None)
+        return skip is not None and skip.bytes == _size(clip)
+
+    return tuple(clip for clip in clips if not is_skipped(clip))
+
+
+def unclear_skips(clips: Iterable[Clip], skips: SkipList | None, shared: frozenset[str]) -> int:
+    """How many entries of an older version are under an id that more than one file has."""
+    ids = {clip.id for clip in clips if clip.id != clip.name and clip.id in shared}
+    return len(ids & skips.clips.keys()) if skips else 0
 
 
 def _size(clip: Clip) -> int:

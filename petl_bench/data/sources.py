@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from petl_bench import synth
+from petl_bench.data.census import take_census
 from petl_bench.data.listed import Listed, SplitFiles
 from petl_bench.data.manifest import Clip, Manifest, VideoData, hold_out, take_fraction
 from petl_bench.data.prepared import coverage
 from petl_bench.data.readers import absent_parts, read_files
 from petl_bench.data.rendered import BYTES_PER_CLIP, Progress, Rendering, rendered_clips
-from petl_bench.data.skips import SkipList, read_skips, without_skips
+from petl_bench.data.skips import SkipList, read_skips, unclear_skips, without_skips
 from petl_bench.dataset_config import DatasetConfig, SynthSource, data_root
 from petl_bench.errors import UserError
 
@@ -45,7 +46,8 @@ def open_data(config: DatasetConfig, validation: float, progress: Progress | Non
     root = data_root(config)
     listed = list_clips(config, progress)
     skips = read_skips(config, root)
-    usable = {*_usable("train", listed.train, skips), *_usable("test", listed.test, skips)}
+    shared = listed.shared_ids
+    usable = {*_usable("train", listed.train, skips, shared), *_usable("test", listed.test, skips, shared)}
     rest, held_out = hold_out(_all("train", listed.train), validation)
     rest = take_fraction(rest, config.fraction)
     train, held_out, test = (_within(m, usable) for m in (rest, held_out, _all("test", listed.test)))
@@ -53,7 +55,31 @@ def open_data(config: DatasetConfig, validation: float, progress: Progress | Non
         raise UserError(
             f"None of the {train.skipped} clips that are left to train on can be used: no file, or on the skip list."
         )
-    return VideoData(config, listed.class_names, listed.pairs, train, held_out, test, listed.head_names)
+    census = take_census(listed, train.clips, test.clips, config.heads)
+    notes = [
+        census.notice(),
+        _unclear(config, unclear_skips((*listed.train.all, *listed.test.all), skips, shared)),
+    ]
+    return VideoData(
+        config,
+        listed.class_names,
+        listed.pairs,
+        train,
+        held_out,
+        test,
+        listed.head_names,
+        shared_ids=shared,
+        notice="; ".join(filter(None, notes)),
+    )
+
+
+def _unclear(config: DatasetConfig, count: int) -> str:
+    return (
+        f"{count:,} entries of the skip list are of an older version and fit two clips each, they are not used: run "
+        f"`petl-bench datasets check {config.name}` again"
+        if count
+        else ""
+    )
 
 
 def list_clips(config: DatasetConfig, progress: Progress | None = None) -> Listed:
@@ -69,7 +95,9 @@ def list_clips(config: DatasetConfig, progress: Progress | None = None) -> Liste
     return Listed(names, SplitFiles(clips["train"]), SplitFiles(clips["test"]), pairs=pairs)
 
 
-def _usable(split: str, files: SplitFiles, skips: SkipList | None) -> tuple[Clip, ...]:
+def _usable(
+    split: str, files: SplitFiles, skips: SkipList | None, shared: frozenset[str]
+) -> tuple[Clip, ...]:
     if not files.listed:
         raise UserError(f"The {split} split lists no clips.")
     if not files.clips:
@@ -78,7 +106,7 @@ def _usable(split: str, files: SplitFiles, skips: SkipList | None) -> tuple[Clip
             f"Looked for {files.missing[0].path} and the like; check the videos' folder "
             "(`--set dataset.source.videos=FOLDER`, or the source's other folders)."
         )
-    clips = without_skips(files.clips, skips)
+    clips = without_skips(files.clips, skips, shared)
     if not clips:
         raise UserError(
             f"Every clip of the {split} split that has a file is on the skip list: {len(files.clips)} clips."
@@ -87,7 +115,7 @@ def _usable(split: str, files: SplitFiles, skips: SkipList | None) -> tuple[Clip
 
 
 def _all(split: str, files: SplitFiles) -> Manifest:
-    return Manifest(split, files.clips + files.missing)
+    return Manifest(split, files.all)
 
 
 def _within(manifest: Manifest, usable: set[Clip]) -> Manifest:
@@ -121,7 +149,7 @@ def _state(config: DatasetConfig) -> DatasetState:
     here = sum(len(split.clips) for split in splits)
     if not here:
         return DatasetState("not found: no clip has a file", missing, root)
-    left = sum(len(without_skips(split.clips, skips)) for split in splits)
+    left = sum(len(without_skips(split.clips, skips, listed.shared_ids)) for split in splits)
     notes = [f"{missing:,} without a file"] if missing else []
     if skips:
         partly = "" if skips.complete else "partly "

@@ -7,13 +7,14 @@ its template with the placeholders in brackets.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from petl_bench.data.files import read_json
 from petl_bench.data.finder import Finder
 from petl_bench.data.layout import Part
 from petl_bench.data.listed import Entry, Listed, entry, split_files
-from petl_bench.data.lists import is_json, list_entries
+from petl_bench.data.lists import Places, is_json, list_entries, read_numbered
 from petl_bench.dataset_config import DatasetConfig, SSv2Source
 from petl_bench.errors import UserError
 
@@ -31,15 +32,21 @@ def read(
     config: DatasetConfig, source: SSv2Source, found: Mapping[str, Path], root: Path, finder: Finder
 ) -> Listed:
     labels = _read_labels(found["labels"], config.classes)
+    names = tuple(sorted(labels, key=labels.__getitem__))
+    places = Places.of(root, found, "videos")
+    if not any(is_json(found[key]) for key in ("train", "test")):
+        return replace(
+            read_numbered(found, {"train": places, "test": places}, config.classes, finder), class_names=names
+        )
     train, test = (
         split_files(
             _entries(found[key], found["labels"], labels, found["videos"], finder)
             if is_json(found[key])
-            else list_entries(found[key], [found["videos"], root], config.classes, finder)
+            else list_entries(found[key], places, config.classes, finder)
         )
         for key in ("train", "test")
     )
-    return Listed(tuple(sorted(labels, key=labels.__getitem__)), train, test)
+    return Listed(names, train, test)
 
 
 def _read_labels(file: Path, classes: int) -> dict[str, int]:

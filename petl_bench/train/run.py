@@ -112,7 +112,12 @@ def _data_key(config: RunConfig) -> str:
 def _open_all(configs: list[RunConfig], options: Options, stop: _Stop) -> dict[str, VideoData]:
     tick = _preparing(options.display, stop)
     firsts = {_data_key(c): c for c in configs}
-    return {key: open_data(c.dataset, c.recipe.validation, tick) for key, c in firsts.items()}
+    opened = {}
+    for key, c in firsts.items():
+        data = opened[key] = open_data(c.dataset, c.recipe.validation, tick)
+        if data.notice:
+            options.display.say(f"{c.dataset.name}: {data.notice}")
+    return opened
 
 
 def _group_key(config: RunConfig) -> str:
