@@ -108,8 +108,12 @@ def _usable(name: str, video: PyavDecoder) -> bool:
 
 
 def frames_in_order(video: Decoder, path: Path, first: int, end: int) -> Iterator[NDArray[np.uint8]]:
-    """The frames `first` to before `end` of an open video, one by one, each decoded once. What is checked and what is
-    prepared is read through this, so both find the same damage."""
+    """The frames `first` to before `end` of an open video, one by one. What is checked and what is prepared is read
+    through this, so both find the same damage: PyAV's, as the other decoders hand out frames with errors in them."""
+    if video.name != PyavDecoder.name:
+        with closing(PyavDecoder(path)) as pyav:
+            for _ in pyav.decoded(range(first, end)):
+                pass
     while first < end and video.name != PyavDecoder.name:
         chunk = video.frames(range(first, min(first + CHUNK, end)))
         yield from chunk

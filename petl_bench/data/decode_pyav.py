@@ -85,7 +85,7 @@ class PyavDecoder:
 
     def is_plain(self) -> bool:
         """Whether all decoders show the same pixels: no other video stream, nothing to turn, whole frames of 8 bits."""
-        frame = next(self._wanted([0]))
+        frame = next(self.decoded([0]))
         return (
             len(self._container.streams.video) == 1
             and display_matrix(frame) is None
@@ -95,7 +95,7 @@ class PyavDecoder:
 
     def frames(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         wanted, reformatter = sorted(set(indices)), VideoReformatter()
-        decoded = zip(wanted, self._wanted(wanted), strict=True)
+        decoded = zip(wanted, self.decoded(wanted), strict=True)
         found = {number: upright(reformatter, frame) for number, frame in decoded}
         return np.stack([found[i] for i in indices])
 
@@ -103,11 +103,11 @@ class PyavDecoder:
         """The frames `first` to before `end`, each (height, width, 3), RGB, one at a time: whatever their number,
         few are in memory. Raises ValueError for the first one that cannot be decoded."""
         reformatter = VideoReformatter()
-        for frame in self._wanted(range(first, end)):
+        for frame in self.decoded(range(first, end)):
             yield upright(reformatter, frame)
 
-    def _wanted(self, wanted: Sequence[int]) -> Iterator[Any]:
-        """The frames with these numbers, which ascend."""
+    def decoded(self, wanted: Sequence[int]) -> Iterator[Any]:
+        """PyAV's frames with these numbers, which ascend. Raises ValueError for damage on the way to one."""
         done = 0
         if self._order is not None:
             try:
@@ -115,9 +115,8 @@ class PyavDecoder:
                     yield frame
                     done += 1
                 return
-            except (
-                ValueError
-            ):  # damage, or the packets promise what is not so: decoding everything shows which
+            except ValueError:
+                # damage, or the packets promise what is not so: decoding everything shows which
                 count, self._order = self.frame_count, None
                 if len(self._count()) != count:
                     raise ValueError(f"{count} frames by its packets, but another number comes out") from None
@@ -137,9 +136,7 @@ class PyavDecoder:
         context = self._context
         context.flush_buffers()  # a former call may have stopped midway
         needed = set(wanted)
-        following: dict[
-            int, int
-        ] = {}  # group -> the least number that may come next, at first the least of all
+        following: dict[int, int] = {}  # group -> the least number that may come next
         highest: dict[int, int] = {}  # group -> its highest wanted number
         for number, group in zip(order.numbers, order.groups, strict=True):
             if number >= 0:
@@ -203,7 +200,7 @@ class PyavDecoder:
         if size > KEPT:
             self._kept = []
         if None in times or times != sorted(set(times)):  # made up from times of decoding, or none at all
-            return np.arange(len(times), dtype=np.float64) / float(self._stream.average_rate or 25)
+            return np.divide(np.arange(len(times)), float(self._stream.average_rate or 25), dtype=np.float64)
         return _seconds(times, self._stream)
 
     def _proven_times(self, order: FrameOrder) -> NDArray[np.float64]:
@@ -220,8 +217,7 @@ class PyavDecoder:
 def _seconds(ticks: Sequence[int], stream: Any) -> NDArray[np.float64]:
     """Since the first of ascending times in ticks of a stream."""
     since = np.array(ticks, dtype=np.int64)
-    seconds: NDArray[np.float64] = (since - since[:1]) * float(stream.time_base)
-    return seconds
+    return np.multiply(since - since[:1], float(stream.time_base), dtype=np.float64)
 
 
 def _reason(error: Exception) -> str:
