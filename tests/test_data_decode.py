@@ -146,7 +146,9 @@ def test_a_damaged_group_of_pictures_is_an_error_and_the_others_are_right(tmp_pa
     with av.open(str(path)) as container:
         position, size = [(p.pos, p.size) for p in container.demux(video=0) if p.size][21]
     content = bytearray(path.read_bytes())
-    content[position + 16 : position + size] = bytes(size - 16)  # of a frame that all later ones of its group need
+    content[position + 16 : position + size] = bytes(
+        size - 16
+    )  # of a frame that all later ones of its group need
     path.write_bytes(content)
     for index in range(LENGTH):
         try:

@@ -143,9 +143,9 @@ class PyavDecoder:
                 following[group] = min(following.get(group, number), number)
             if number in needed:
                 highest[group] = max(highest.get(group, number), number)
-        last: dict[int, int] = {}  # group -> the last of its packets that is needed
+        last: dict[int, int] = {}  # group -> the last of its packets that is needed, as far as it is known
         for place, (number, group) in enumerate(zip(order.numbers, order.groups, strict=True)):
-            if number in needed or (order.counted and 0 <= number <= highest.get(group, -1)):
+            if number in needed or (order.counted and group in highest):
                 last[group] = place
         # what no other frame refers to needs no decoding; FFmpeg tells so of H.264 alone in a way that is tested here
         may_skip = context.codec.canonical_name == "h264"
@@ -159,15 +159,20 @@ class PyavDecoder:
                 batch = [*batch, *self._decode(None)]
                 context.flush_buffers()
             for frame in batch:
+                if following[group] > highest[group]:
+                    break
                 came = self._number_of.get(frame.pts, -1)
-                if came > highest[group]:
-                    continue
                 if came < following[group] or (order.counted and came > following[group]):
                     raise ValueError(f"frame {came} came instead of {following[group]}")
                 following[group] = came + 1
                 if came in needed:
                     needed.remove(came)
                     yield frame
+            if (
+                following[group] > highest[group]
+            ):  # and came out by itself: nothing can come before it any more
+                last[group] = -1
+                context.flush_buffers()
         if needed:
             raise ValueError(f"frame {min(needed)} did not come")
 

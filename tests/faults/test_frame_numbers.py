@@ -35,10 +35,11 @@ def _with_times(source: Path, path: Path, times: Sequence[int]) -> Path:
     options = {"avoid_negative_ts": "disabled"}
     with av.open(str(source)) as old, av.open(str(path), "w", options=options) as new:
         stream: Any = old.streams.video[0]
+        delay = max(place - time for place, time in enumerate(times))
         copy = new.add_stream_from_template(stream)
         for place, packet in enumerate(p for p in old.demux(stream) if p.size):
-            packet.pts, packet.dts = times[place], place - LENGTH
-            packet.time_base, packet.stream = 1 / stream.average_rate, copy
+            packet.pts, packet.dts = times[place], place - delay
+            packet.time_base, packet.stream, packet.duration = 1 / stream.average_rate, copy, 1
             new.mux(packet)
     return path
 
@@ -62,11 +63,7 @@ def _two_exchanged(right: list[int]) -> list[int]:
     return wrong
 
 
-def _last_group_first(right: list[int]) -> list[int]:
-    return [(number + 20) % LENGTH for number in right]
-
-
-@pytest.mark.parametrize("change", [_decoding_order, _two_exchanged, _last_group_first])
+@pytest.mark.parametrize("change", [_decoding_order, _two_exchanged])
 @pytest.mark.parametrize("ending", [".mp4", ".mkv"])
 def test_wrong_times_are_not_believed(change: Any, ending: str, tmp_path: Path) -> None:
     """As stream copies of AVI files have them: an ordinary file but for its times."""
@@ -116,6 +113,7 @@ def test_check_prepare_and_training_read_the_same_frames(kind: str, tmp_path: Pa
     assert (probe.reason, probe.frames) == ("", len(reference))
     assert (probe.height, probe.width) == reference.shape[1:3]
     raw = FrameFormat(kind="raw", quality=None)
+    (tmp_path / "cache").mkdir()
     made = prepare_clip(clip, tmp_path / "cache", raw, "auto")
     assert made.placed is not None, made
     with closing(PreparedVideo(tmp_path / "cache", made.placed, raw)) as prepared:
