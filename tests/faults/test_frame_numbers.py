@@ -11,7 +11,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from publishers import config
 from video_files import all_frames, barred_frames, read_number, write_file
 from video_kinds import B_FRAMES, CLOSED_HEVC, KINDS, LENGTH, OPEN_HEVC
 
