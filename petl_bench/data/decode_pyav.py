@@ -118,8 +118,8 @@ class PyavDecoder:
             except ValueError:
                 # damage, or the packets promise what is not so: decoding everything shows which
                 count, self._order = self.frame_count, None
-                if len(self._count()) != count:
-                    raise ValueError(f"{count} frames by its packets, but another number comes out") from None
+                if (came := len(self._count())) != count:
+                    raise ValueError(f"damaged: {count} frames by its packets, {came} come out") from None
         numbers = iter(wanted[done:])
         number = next(numbers, None)
         for place, frame in enumerate(self._kept or self._all()):
@@ -188,7 +188,11 @@ class PyavDecoder:
         where = f"packet {place + 1} of {len(self._packets)}" if place is not None else "the last packets"
         try:
             frames: list[Any] = self._context.decode(None if place is None else self._packets[place])
-        except ValueError as error:
+        except (
+            av.error.FFmpegError
+        ) as error:  # no file is read here: whatever its class, the data are at fault
+            if isinstance(error, MemoryError):
+                raise
             raise ValueError(f"damaged: {where} cannot be decoded ({_reason(error)})") from error
         if any(frame.is_corrupt for frame in frames):
             raise ValueError(f"damaged: errors in a frame at {where}")
@@ -204,6 +208,8 @@ class PyavDecoder:
                 self._kept.append(frame)
         if size > KEPT:
             self._kept = []
+        if not times:
+            raise ValueError(f"damaged: none of {len(self._packets)} packets gives a frame")
         if None in times or times != sorted(set(times)):  # made up from times of decoding, or none at all
             return np.divide(np.arange(len(times)), float(self._stream.average_rate or 25), dtype=np.float64)
         return _seconds(times, self._stream)

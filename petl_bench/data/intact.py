@@ -130,14 +130,26 @@ def _element(data: mmap, at: int) -> tuple[int, int | None, int]:
 
 
 def _avi(data: mmap) -> None:
-    at = 0
-    while data[at : at + 4] == b"RIFF":
-        (size,) = struct.unpack_from("<I", data, at + 4)
-        if size in (0, 2**32 - 1):  # never filled in
-            return
-        at += 8 + size + size % 2
-        if at > len(data) + RIFF_SLACK:
-            _within(data, at)
+    at, end = 0, 0
+    while at < min(end or len(data), len(data)) - 8:
+        kind, size = struct.unpack_from("<4sI", data, at)
+        if kind == b"RIFF":
+            if size in (0, 2**32 - 1):  # never filled in
+                return
+            end = at + 8 + size + size % 2
+            if end > len(data) + RIFF_SLACK:
+                _within(data, end)
+            at += 12
+        elif kind == b"LIST" and data[at + 8 : at + 12] in (b"movi", b"rec "):
+            at += 12
+        elif kind.isascii() and kind.decode().isprintable():
+            at += 8 + size + size % 2
+        elif data[at + 1 : at + 5].isalnum() or data[at - 1 : at + 3].isalnum():
+            at += 1 if data[at + 1 : at + 5].isalnum() else -1  # not padded, or where it need not be
+        else:
+            raise _broken(at)
+        if at >= end and data[at : at + 4] == b"RIFF":
+            end = 0  # the next part of a long file
 
 
 def _asf(data: mmap) -> None:
@@ -149,6 +161,14 @@ def _asf(data: mmap) -> None:
         (size,), (flags,) = struct.unpack_from("<Q", data, at + 40), struct.unpack_from("<I", data, at + 88)
         if not flags & 1:  # a broadcast does not know
             _within(data, size)
+
+
+def _mpegts(data: mmap) -> None:
+    if data[0] == data[188] == 0x47:
+        starts = data[::188]
+        if starts.count(0x47) < len(starts):
+            raise _broken(188 * next(place for place, start in enumerate(starts) if start != 0x47))
+        _within(data, 188 * len(starts))
 
 
 def _mxf(data: mmap) -> None:
@@ -177,5 +197,5 @@ def _ogg(data: mmap) -> None:
 
 
 _CHECKS: dict[str, Callable[[mmap], None]] = {
-    "mov": _mov, "matroska": _matroska, "avi": _avi, "asf": _asf, "mxf": _mxf, "ogg": _ogg
+    "mov": _mov, "matroska": _matroska, "avi": _avi, "asf": _asf, "mxf": _mxf, "ogg": _ogg, "mpegts": _mpegts
 }  # fmt: skip

@@ -142,6 +142,6 @@ def test_streams_in_every_order(streams: list[str], decoder: str, ending: str, t
 def test_a_file_of_a_cover_alone_is_no_video(tmp_path: Path) -> None:
     from petl_bench.data.decode import DecodeError
 
-    path = _write(tmp_path / "a.mkv", ["sound", "marked cover"])
+    path = _write(tmp_path / "a.mp4", ["sound", "marked cover"])
     with pytest.raises(DecodeError, match="no video stream but pictures"), open_video(path):
         pass
