@@ -43,17 +43,18 @@ def write_file(
     turn: int = 0,
     pixels: str = "yuv420p",
     times: Sequence[int] | None = None,
+    fps: int = 12,
     **options: str,
 ) -> Path:
     """Encode frames with PyAV; the container follows the file's ending.
 
     turn: degrees of the display matrix. pixels: FFmpeg's name of the pixel format. times: when each frame is shown,
-    milliseconds; otherwise 12 frames per second. options: of the encoder.
+    milliseconds; otherwise `fps` frames per second. options: of the encoder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     container_options = {"movflags": "faststart"} if path.suffix == ".mp4" else {}
     with av.open(str(path), "w", options=container_options) as container:
-        stream: Any = container.add_stream(codec, rate=12, options=options)
+        stream: Any = container.add_stream(codec, rate=fps, options=options)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixels
         if times is not None:
             stream.codec_context.time_base = TICK
@@ -82,6 +83,49 @@ def cut_by_edit_list(source: Path, path: Path, frames: int) -> Path:
                 packet.stream = copy
                 new.mux(packet)
     return path
+
+
+def packed_b_frames(source: Path, path: Path) -> Path:
+    """An .avi in which B-frames share packets with the frames before them in the file, as XviD and DivX write, from one
+    of MPEG-4 at 12 frames per second with single B-frames. In their own places are packets that say "not coded"."""
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream: Any = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        packets = [p for p in old.demux(stream) if p.size]
+        contents = [bytes(p) for p in packets]
+        mark = contents[0].index(b"\0\0\1\xb2") + 4  # the name of the encoder: decoders go by it
+        end = contents[0].index(b"\0\0\1", mark)
+        contents[0] = contents[0][:mark] + b"DivX503b1393p" + contents[0][end:]
+        for place in range(len(contents) - 1):
+            if _is_b_frame(contents[place + 1]):
+                contents[place] += contents[place + 1]
+                contents[place + 1] = b"\0\0\1\xb6\x51\x9f"
+        for place, content in enumerate(contents):
+            packet = av.Packet(content)
+            packet.stream, packet.pts, packet.dts = copy, place, place
+            packet.time_base, packet.is_keyframe = 1 / stream.average_rate, packets[place].is_keyframe
+            new.mux(packet)
+    return path
+
+
+def hide_vp8_frame(source: Path, path: Path, number: int) -> Path:
+    """A .webm whose decoder does not put out one of its frames, as encoders write that refer to later pictures."""
+    with av.open(str(source)) as old, av.open(str(path), "w") as new:
+        stream: Any = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        for place, packet in enumerate(p for p in old.demux(stream) if p.size):
+            content = bytearray(bytes(packet))
+            if place == number:
+                content[0] &= ~16
+            hidden = av.Packet(bytes(content))
+            hidden.pts, hidden.dts, hidden.time_base = packet.pts, packet.dts, packet.time_base
+            hidden.is_keyframe, hidden.stream = packet.is_keyframe, copy
+            new.mux(hidden)
+    return path
+
+
+def _is_b_frame(packet: bytes) -> bool:
+    return packet[packet.index(b"\0\0\1\xb6") + 4] >> 6 == 2
 
 
 def all_frames(path: Path) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """Decoding of every clip of a data set before training does, in processes that may crash or hang.
 
-Of each clip are decoded: the first and the last frame, the frames of all temporal test views, and for training
-clips those of two training draws. Of a clip that is a span of a long file, only frames of the span.
+Every frame of a clip is decoded in order, as `datasets prepare` does; of a clip that is a span of a long file, those of
+the span. Then those are asked for that training and tests would jump to: the frames of all temporal test views, and for
+training clips those of two training draws.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 import av
 import numpy as np
 
-from petl_bench.data.decode import DecodeError, decoder_version, open_video
+from petl_bench.data.decode import DecodeError, decoder_version, frames_in_order, open_video
 from petl_bench.data.finder import relative_name
 from petl_bench.data.isolated import Outcome, run_isolated
 from petl_bench.data.listed import Listed
@@ -97,7 +98,7 @@ class Report:
 
 
 def probe_clip(job: Job, sampling: Sampling, temporal: int, decoder: str = "auto") -> Probe:
-    """Decode the frames of a clip that training and testing would, and some."""
+    """Decode every frame of a clip, then those that training and testing would jump to."""
     clip = job.clip
     try:
         with open_video(clip.path, decoder) as video:
@@ -105,15 +106,15 @@ def probe_clip(job: Job, sampling: Sampling, temporal: int, decoder: str = "auto
             if clip.start is not None and clip.stop is not None:
                 first, end = video.frame_range(clip.start, clip.stop)
                 seconds = clip.stop - clip.start
-            length = end - first
-            wanted = {0, length - 1, *view_indices(length, sampling, temporal).ravel().tolist()}
+            length, height, width = end - first, 0, 0
+            for frame in frames_in_order(video, clip.path, first, end):
+                height, width = frame.shape[:2]
+            wanted = set(view_indices(length, sampling, temporal).ravel().tolist())
             for draw in range(DRAWS if job.train else 0):
                 wanted |= set(train_indices(length, sampling, np.random.default_rng(draw)).tolist())
-            height, width = 0, 0
             ordered = sorted(wanted)
             for start in range(0, len(ordered), sampling.frames):  # no more in memory than training holds
-                part = [first + index for index in ordered[start : start + sampling.frames]]
-                height, width = video.frames(part).shape[1:3]
+                video.frames([first + index for index in ordered[start : start + sampling.frames]])
         return Probe(length, round(seconds, 3), width, height)
     except DecodeError as error:
         return Probe(reason=str(error).removeprefix(f"{clip.path}: "))
@@ -152,7 +153,10 @@ def check_clips(
         probe: what a process does with a clip, instead of `probe_clip`.
     """
     checked = Checked(
-        sampling=config.sampling, temporal_views=config.views.temporal, decoder=decoder_version(decoder)
+        sampling=config.sampling,
+        temporal_views=config.views.temporal,
+        decoder=decoder_version(decoder),
+        every_frame=True,
     )
     function: Function = probe or partial(
         probe_clip, sampling=config.sampling, temporal=config.views.temporal, decoder=decoder

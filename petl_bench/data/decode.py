@@ -8,7 +8,7 @@ whatever decoder was asked for, and `Decoder.name` says so.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import metadata, util
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +24,7 @@ from petl_bench.errors import UserError, unknown_name
 
 AUTO = "pyav"  # faster than decord on every kind of clip measured, see docs/decoding.md
 PACKAGES = {"decord": "decord2", "pyav": "av", "torchcodec": "torchcodec"}  # decoder -> distribution
+CHUNK = 32  # frames of decord or torchcodec in memory at once
 MODULES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
 
 
@@ -82,7 +83,9 @@ def open_video(path: Path, decoder: str = "auto") -> Iterator[Decoder]:
         if not pyav.frame_count:
             raise ValueError("no frames")
         if _usable(name, pyav):
-            opened.append(_OrPyav(name, path, pyav))
+            other = _OrPyav(name, path, pyav)
+            if other.name != pyav.name:
+                opened.append(other)
         yield opened[-1]
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -95,18 +98,36 @@ def open_video(path: Path, decoder: str = "auto") -> Iterator[Decoder]:
 def _usable(name: str, video: PyavDecoder) -> bool:
     """Whether a decoder is exact on a file.
 
-    decord seeks to key frames, so groups of pictures must be closed: in open ones (much of HEVC, MPEG-4 with
-    B-frames) frames after a key frame in the file come before it on the screen. Both need containers with an index
-    (in MPEG-TS they land anywhere); torchcodec also needs one that tells when a frame is shown (not AVI).
+    Both go by the times of packets, so these must be proven. decord seeks to key frames, so groups of pictures must be
+    closed: in open ones (much of HEVC) frames after a key frame in the file come before it on the screen. Both choose
+    among streams, turn frames and convert some colours in other ways.
     """
-    if name == "decord":
-        return video.closed_groups and video.container in {"mov", "matroska", "avi"}
-    return name == "torchcodec" and video.timed and video.container in {"mov", "matroska"}
+    if name == PyavDecoder.name or not video.proven:
+        return False
+    return video.is_plain() and (name == "torchcodec" or video.closed_groups)
+
+
+def frames_in_order(video: Decoder, path: Path, first: int, end: int) -> Iterator[NDArray[np.uint8]]:
+    """The frames `first` to before `end` of an open video, one by one. What is checked and what is prepared is read
+    through this, so both find the same damage: PyAV's, as the other decoders hand out frames with errors in them."""
+    if video.name != PyavDecoder.name:
+        with closing(PyavDecoder(path)) as pyav:
+            for _ in pyav.decoded(range(first, end)):
+                pass
+    while first < end and video.name != PyavDecoder.name:
+        chunk = video.frames(range(first, min(first + CHUNK, end)))
+        yield from chunk
+        first += len(chunk)
+    if first < end and isinstance(video, PyavDecoder):
+        yield from video.stream(first, end)
+    elif first < end:  # the other decoder failed on the way
+        with closing(PyavDecoder(path)) as pyav:
+            yield from pyav.stream(first, end)
 
 
 class _OrPyav:
-    """decord or torchcodec, and PyAV for what they refuse (counts that differ; videos turned by their metadata
-    in decord). What is refused once is read through PyAV from then on."""
+    """decord or torchcodec, and PyAV for what they refuse (such as counts that differ). What is refused once is read
+    through PyAV from then on."""
 
     def __init__(self, name: str, path: Path, pyav: PyavDecoder) -> None:
         self._pyav = pyav

@@ -7,18 +7,14 @@ loses the clips that are under way, and two processes never write to one file. O
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from petl_bench.data.cache_journal import Failed, Held, Journal, Key, check_folder, key_of
-from petl_bench.data.decode import DecodeError, Decoder, decoder_version, open_video
-from petl_bench.data.decode_pyav import PyavDecoder
+from petl_bench.data.decode import DecodeError, decoder_version, frames_in_order, open_video
 from petl_bench.data.frame_coding import FrameFormat, shrunk
 from petl_bench.data.isolated import Outcome, run_isolated
 from petl_bench.data.listed import Listed
@@ -31,7 +27,6 @@ from petl_bench.dataset_config import DatasetConfig
 from petl_bench.errors import UserError
 
 PUBLISH_SECONDS = 60.0  # between two writes of the index: training that begins meanwhile uses what is done
-CHUNK = 32  # frames in memory at once
 
 Told = Callable[[str, int, int, int], None]  # what is done, done, total, failed
 Make = Callable[[Clip], "Made"]
@@ -92,7 +87,9 @@ def prepare_clip(clip: Clip, folder: Path, how: FrameFormat, decoder: str) -> Ma
     try:
         with open_video(clip.path, decoder) as video:
             first, end = range_of(video, clip)
-            frames = (shrunk(frame, how.short_side) for frame in _in_order(video, clip.path, first, end))
+            frames = (
+                shrunk(frame, how.short_side) for frame in frames_in_order(video, clip.path, first, end)
+            )
             placed = _writer(folder).write(frames, video.times()[first:end], how)
     except DecodeError as error:
         if isinstance(error.__cause__, WriteError):
@@ -108,18 +105,6 @@ _writers: dict[Path, ShardWriter] = {}  # of this process, which serves one fold
 
 def _writer(folder: Path) -> ShardWriter:
     return _writers.setdefault(folder, ShardWriter(folder))
-
-
-def _in_order(video: Decoder, path: Path, first: int, end: int) -> Iterator[NDArray[np.uint8]]:
-    """The frames of a video one by one, each decoded once. PyAV is asked for all at a time: for each call it begins
-    a group of pictures anew."""
-    while first < end and video.name != PyavDecoder.name:
-        chunk = video.frames(range(first, min(first + CHUNK, end)))
-        yield from chunk
-        first += len(chunk)
-    if first < end:
-        with closing(PyavDecoder(path)) as pyav:
-            yield from pyav.stream(first, end)
 
 
 def verify_clip(held: Held, folder: Path, how: FrameFormat) -> str:

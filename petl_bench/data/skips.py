@@ -21,11 +21,12 @@ from petl_bench.results import write_atomic
 
 
 class Checked(Frozen):
-    """What a check decoded: the frames of this sampling, with this decoder."""
+    """What a check decoded: the frames of this sampling and all others, with this decoder."""
 
     sampling: Sampling
     temporal_views: int
     decoder: str = Field(description="name and version")
+    every_frame: bool = Field(False, description="older checks decoded the frames of the sampling alone")
 
 
 class Skip(Frozen):
