@@ -98,9 +98,12 @@ def test_verbs_come_before_nouns_whatever_the_order_of_columns(tmp_path: Path) -
         _open(made.model_copy(update={"heads": {"noun": 5}}))
 
 
-# --- Kinetics
+def test_absent_actions_say_what_columns_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="start_timestamp,stop_timestamp,verb_class,noun_class"):
+        _open(config("epic", tmp_path, 12, **HEADS))
 
-LABELS = ("zumba", "abseiling")
+
+# --- Kinetics
 
 
 def kinetics(root: Path, *rows: tuple[str, str, str, str], split: str = "train") -> None:
@@ -165,6 +168,14 @@ def test_kinetics_tests_do_not_look_among_training_videos(tmp_path: Path) -> Non
 
 
 # --- UCF101, HMDB51
+
+
+@pytest.mark.parametrize("line", ["x Archery", "2", "Archery", "-2 Archery", "2.0 Archery"])
+def test_ucf101_classes_have_a_number_and_a_name(line: str, tmp_path: Path) -> None:
+    publishers.ucf101(tmp_path)
+    write(tmp_path / "ucfTrainTestlist" / "classInd.txt", f"1 Zumba\n{line}\n")
+    with pytest.raises(UserError, match=r"classInd\.txt, line 2: expected `number class`, found"):
+        _open(config("ucf101", tmp_path, 2))
 
 
 @pytest.mark.parametrize("split", [1, 2, 3])
