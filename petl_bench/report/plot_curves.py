@@ -75,8 +75,8 @@ def _headline(comparison: Comparison, curves: Mapping[str, Curve]) -> str:
     first = ahead(last, clips)
     best, chance = last[first[0]], comparison.chance
     if chance is not None and clips and not above_chance(best, chance, clips):
-        said = f"{'it ends' if len(last) == 1 else 'all end'} no better than chance"
-        return f"{comparison.name}: {said} on the validation part ({clips} clips, at most {best:.1f} %)"
+        who = f"{first[0]} is not" if len(last) == 1 else "no method is"
+        return f"{comparison.name}: {who} above chance on the validation part ({clips} clips, at most {best:.1f} %)"
     text = f"{first[0]} {'ends' if len(last) == 1 else 'ends highest'} at {best:.1f} %"
     if undecided := close(last, first):
         text = undecided
