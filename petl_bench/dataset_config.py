@@ -14,7 +14,6 @@ from petl_bench.fields import FolderName, Number, Seed, Switch, Text, Whole, who
 from petl_bench.randaugment_policy import parse_policy
 from petl_bench.records import Frozen
 
-
 _WHOLE = BeforeValidator(whole)  # or `true` would pass for 1
 
 

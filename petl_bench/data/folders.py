@@ -12,6 +12,7 @@ from petl_bench.data.listed import Entry, Listed, numbered, split_files
 from petl_bench.data.manifest import Clip
 from petl_bench.dataset_config import DatasetConfig, FoldersSource
 from petl_bench.errors import UserError
+from petl_bench.machine import raise_if_of_machine
 
 
 def parts(source: FoldersSource) -> list[Part]:
@@ -51,7 +52,7 @@ def _require_text(path: Path) -> None:
 
 
 def _videos(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=raise_if_of_machine, followlinks=True):
         folders.sort(key=composed)
         for name in sorted(files, key=composed):
             if is_video(name) and not name.startswith("."):
