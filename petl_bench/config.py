@@ -151,7 +151,9 @@ class LearningRates(Frozen):
     backbone: Text
     recipe: Recipe
     seed: Seed
-    train_clips: Whole | None = Field(None, ge=1, description="clips that the search trained on")
+    train_clips: Whole | None = Field(
+        None, ge=1, le=10_000_000, description="clips that the search trained on"
+    )
     grid: list[LearningRate] = Field(min_length=1)
     validation_top1: dict[str, dict[str, Percent]] = Field(description="label -> lr (text) -> percent")
     chosen: dict[str, LearningRate] = Field(description="label -> learning rate")
