@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from petl_bench.config import RunConfig
 from petl_bench.errors import UserError
-from petl_bench.machine import MachineError, errors_of_machine, is_of_machine
+from petl_bench.machine import MachineError, errors_of_machine, is_of_machine, raise_if_of_machine
 from petl_bench.records import SCHEMA_VERSION, RunRecord
 
 
@@ -152,5 +152,8 @@ def _folders(path: Path) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
-    except OSError:
+    except PermissionError:
+        return []
+    except OSError as error:
+        raise_if_of_machine(error)
         return []

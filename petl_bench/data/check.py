@@ -31,6 +31,7 @@ from petl_bench.data.sampling import train_indices, view_indices
 from petl_bench.data.skips import Checked, Skip, SkipList, read_skips, skip_file, write_skips
 from petl_bench.dataset_config import DatasetConfig, Sampling
 from petl_bench.errors import UserError
+from petl_bench.machine import errors_of_machine
 from petl_bench.provenance import now
 from petl_bench.results import write_atomic
 
@@ -213,7 +214,7 @@ class _Book:
             return {}
         file = report_file(skip_file(self.config, self.root), self.config.name)
         try:
-            with file.open(encoding="utf-8", newline="") as lines:
+            with errors_of_machine(file), file.open(encoding="utf-8", newline="") as lines:
                 rows = [_row(row) for row in csv.DictReader(lines)]
         except FileNotFoundError:
             return {}

@@ -159,6 +159,36 @@ def test_a_read_that_fails_for_a_moment_is_no_broken_clip(
     assert [b.unreadable for b in a_loader(folder).epoch(0)] == [("train/a/1.mp4",), ()]
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_memory_that_ffmpeg_does_not_get(left: bool, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken header asks for more than there is anywhere; a machine without memory has not even a gigabyte."""
+    import av
+
+    from petl_bench.data import blame
+
+    monkeypatch.setattr(blame, "_memory_left", lambda: left)
+    fail_opening(monkeypatch, av.error.OSError(errno.ENOMEM, "Cannot allocate memory", "x.mp4"), range(10**6))
+    if left:
+        assert [len(b.unreadable) for b in a_loader(folder).epoch(0)] == [2, 2]
+        return
+    with pytest.raises(MachineError, match="ENOMEM"):
+        list(a_loader(folder).epoch(0))
+
+
+def test_a_worker_that_is_killed(folder: Path) -> None:
+    config = dataset(folder)
+    options = {"size": 16, "batch_size": 1, "seed": 0, "train": False, "workers": 1, "decoder": "pyav"}
+    loader = Loader(open_data(config, 0).train, config, **options)  # type: ignore[arg-type]
+    batches = loader.epoch(0)
+    next(batches)
+    assert loader._workers is not None
+    for worker in loader._workers._iterator._workers:  # type: ignore[union-attr]
+        worker.kill()
+    with pytest.raises(MachineError, match="a process that reads clips is gone: DataLoader worker"):
+        list(batches)
+    loader.close()
+
+
 @needs_proc
 @pytest.mark.parametrize("decoder", ["pyav", "decord"])
 def test_a_file_that_the_disk_does_not_give(decoder: str, tmp_path: Path) -> None:
