@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import ClipShape
+from petl_bench.fields import Below1
 from petl_bench.kernels import add_to_patches
 from petl_bench.method import Settings
 
@@ -37,10 +38,8 @@ class DividedSettings(Settings):
     time_resize: TimeResize = Field(
         "linear", description="of the time embedding, for clips of another length; TimeSformer's: nearest"
     )
-    drop_path: float = Field(
+    drop_path: Below1 = Field(
         0.0,
-        ge=0,
-        lt=1,
         description="share of branches dropped in training in the last block, falling evenly to 0 in the first; "
         "TimeSformer's: 0.1",
     )

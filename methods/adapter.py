@@ -20,22 +20,23 @@ from torch import Tensor, nn
 
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import ClipShape, VideoViT
+from petl_bench.fields import Number, Whole
 from petl_bench.method import Method, Settings, chosen_blocks
 
 Place = Literal["before_attn", "after_attn", "before_mlp", "after_mlp", "beside_mlp"]
 
 
 class AdapterSettings(Settings):
-    width: int | None = Field(
-        None, ge=1, description="of the bottleneck; default: a quarter of the backbone's"
+    width: Whole | None = Field(
+        None, ge=1, le=65_536, description="of the bottleneck; default: a quarter of the backbone's"
     )
     places: list[Place] = Field(["after_attn", "after_mlp"], min_length=1, description="slots of a block")
-    blocks: list[int] | None = Field(
+    blocks: list[Whole] | None = Field(
         None, description="indices of blocks, negative from the end; default: all"
     )
-    init_std: float | None = Field(
+    init_std: Number | None = Field(
         None,
-        gt=0,
+        ge=1e-6,
         le=1,
         description="both weights start truncated normal, as Houlsby's with 0.001; default: the up-projection at zero",
     )

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import ClipShape, VideoViT
 from petl_bench.errors import UserError
+from petl_bench.fields import Whole
 from petl_bench.method import Method, Settings
 
 
 class AttentionalPoolingSettings(Settings):
-    heads: int | None = Field(None, ge=1, description="attention heads; default: the backbone's")
+    heads: Whole | None = Field(None, ge=1, le=65_536, description="attention heads; default: the backbone's")
 
 
 class QueryPool(nn.Module):

@@ -17,14 +17,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from petl_bench.adapted import AdaptedViT
+from petl_bench.fields import Number, Whole
 from petl_bench.method import Method, Settings
 
 Layer = Literal["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]
 
 
 class LoRASettings(Settings):
-    rank: int = Field(8, ge=1)
-    alpha: float = Field(8.0, gt=0, description="scale of the change, times the rank")
+    rank: Whole = Field(8, ge=1, le=65_536)
+    alpha: Number = Field(8.0, ge=1e-6, le=1e6, description="scale of the change, times the rank")
     layers: list[Layer] = Field(["attn.qkv"], min_length=1, description="linear layers of a block")
 
 

@@ -14,11 +14,12 @@ from pydantic import Field
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import VideoViT
 from petl_bench.errors import UserError
+from petl_bench.fields import Whole
 from petl_bench.method import FreshLR, Method, Settings
 
 
 class PartialSettings(Settings):
-    last: int = Field(1, ge=1, description="how many of the last blocks train")
+    last: Whole = Field(1, ge=1, le=1024, description="how many of the last blocks train")
     fresh_lr: FreshLR = 1.0
 
 

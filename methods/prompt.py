@@ -19,14 +19,15 @@ from torch import Tensor, nn
 
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import ClipShape
+from petl_bench.fields import Below1, Switch, Whole
 from petl_bench.method import Method, Settings
 
 
 class PromptSettings(Settings):
-    number: int = Field(8, ge=1, description="prompts of a block")
-    deep: bool = Field(True, description="new prompts in every block; else in the first alone")
-    dropout: float = Field(0.1, ge=0, lt=1, description="on the prompts; VPT's default: 0")
-    decay: bool = Field(False, description="weight decay on the prompts, as in VPT with AdamW")
+    number: Whole = Field(8, ge=1, le=65_536, description="prompts of a block")
+    deep: Switch = Field(True, description="new prompts in every block; else in the first alone")
+    dropout: Below1 = Field(0.1, description="on the prompts; VPT's default: 0")
+    decay: Switch = Field(False, description="weight decay on the prompts, as in VPT with AdamW")
 
 
 class Prompts(nn.Module):

@@ -17,7 +17,7 @@ the code.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from pydantic import Field, field_validator
@@ -25,23 +25,26 @@ from torch import Tensor, nn
 
 from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import ClipShape, VideoViT
+from petl_bench.fields import Whole
 from petl_bench.kernels import add_to_patches, time_conv
 from petl_bench.method import Method, Settings, chosen_blocks
 
 Position = Literal["before_attn", "after_attn", "before_mlp", "after_mlp"]
+Extent = Annotated[Whole, Field(ge=1, le=99)]
 
 
 class STAdapterSettings(Settings):
-    width: int | None = Field(
+    width: Whole | None = Field(
         None,
         ge=1,
+        le=65_536,
         description="of the bottleneck; default: half of the backbone's; published: 384, on ViT-L too",
     )
-    kernel: tuple[int, int, int] = Field(
+    kernel: tuple[Extent, Extent, Extent] = Field(
         (3, 1, 1), description="of the convolution: time, height, width; odd"
     )
     positions: list[Position] = Field(["before_attn"], min_length=1, description="slots of a block")
-    blocks: list[int] | None = Field(
+    blocks: list[Whole] | None = Field(
         None, description="indices of blocks, negative from the end; default: all"
     )
     init: Literal["conv", "up"] = Field(
@@ -51,7 +54,7 @@ class STAdapterSettings(Settings):
     @field_validator("kernel")
     @classmethod
     def _odd(cls, kernel: tuple[int, int, int]) -> tuple[int, int, int]:
-        if any(k < 1 or k % 2 == 0 for k in kernel):
+        if any(k % 2 == 0 for k in kernel):
             raise ValueError("every extent must be odd and positive, such as [3, 1, 1]")
         return kernel
 

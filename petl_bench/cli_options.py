@@ -44,6 +44,15 @@ Workers = Annotated[
 ]
 Decoder = Annotated[str, typer.Option("--decoder", help="auto, decord, pyav or torchcodec.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads of the training.")]
+MaxUnreadable = Annotated[
+    float,
+    typer.Option(
+        "--max-unreadable",
+        min=0,
+        max=1,
+        help="Share of the clips of an epoch, a validation or a test that may be broken; with more, the run fails.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Run again what is done, in place of what is there.")
@@ -128,6 +137,7 @@ def make_options(
     threads: int | None,
     quiet: bool,
     overwrite: bool,
+    max_unreadable: float,
 ) -> Options:
     import torch
 
@@ -136,6 +146,14 @@ def make_options(
 
     if threads:
         torch.set_num_threads(threads)
+    if not 0 <= max_unreadable <= 1:  # nan gets past the option's own bounds
+        raise UserError(f"--max-unreadable {max_unreadable}: expected a share, 0 to 1.")
     return Options(
-        out, device, workers, decoder, overwrite=overwrite, display=make_display(make_console(), quiet)
+        out,
+        device,
+        workers,
+        decoder,
+        overwrite=overwrite,
+        max_unreadable=max_unreadable,
+        display=make_display(make_console(), quiet),
     )

@@ -15,6 +15,7 @@ from petl_bench.cli_options import (
     Decoder,
     Device,
     LearningRates,
+    MaxUnreadable,
     Methods,
     Out,
     Overwrite,
@@ -53,6 +54,7 @@ def run(
     decoder: Decoder = "auto",
     threads: Threads = None,
     overwrite: Overwrite = False,
+    max_unreadable: MaxUnreadable = 0.1,
     quiet: Quiet = False,
 ) -> None:
     """Train and test methods in lockstep. Without arguments: the embedded demo.
@@ -67,7 +69,7 @@ def run(
         configs = [read_run_config(config)]
     else:
         configs = expand(make_request(suite, methods, dataset, backbone, seeds, set_, learning_rates))
-    _train(configs, out, device, workers, decoder, threads, quiet, overwrite)
+    _train(configs, out, device, workers, decoder, threads, quiet, overwrite, max_unreadable)
 
 
 def _train(
@@ -79,11 +81,12 @@ def _train(
     threads: int | None,
     quiet: bool,
     overwrite: bool,
+    max_unreadable: float,
 ) -> None:
     from petl_bench.train.run import Interrupted, run_all
 
     check_out(out)
-    options = make_options(out, device, workers, decoder, threads, quiet, overwrite)
+    options = make_options(out, device, workers, decoder, threads, quiet, overwrite, max_unreadable)
     try:
         with options.display:
             records = run_all(configs, options)
@@ -136,6 +139,7 @@ def tune(
     workers: Workers = None,
     decoder: Decoder = "auto",
     threads: Threads = None,
+    max_unreadable: MaxUnreadable = 0.1,
     quiet: Quiet = False,
 ) -> None:
     """Choose each method's learning rate on the validation part, with one grid. Never touches the test split."""
@@ -150,7 +154,7 @@ def tune(
         raise UserError(f"--grid {grid}: learning rates are positive numbers.")
     check_out(out)
     request = make_request(suite, methods, dataset, backbone, str(seed), set_)
-    options = make_options(out, device, workers, decoder, threads, quiet, False)
+    options = make_options(out, device, workers, decoder, threads, quiet, False, max_unreadable)
     try:
         with options.display:
             files = search(request, sorted(set(rates)), options)

@@ -10,60 +10,73 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from petl_bench.dataset_config import DatasetConfig, FolderName, own_datasets
+from petl_bench.dataset_config import DatasetConfig, own_datasets
 from petl_bench.errors import UserError, unknown_name
+from petl_bench.fields import Below1, FolderName, LearningRate, Number, Seed, Switch, Text, Whole
 from petl_bench.records import Frozen, Selection
 
 M = TypeVar("M", bound=BaseModel)
+
+Level = Annotated[Number, Field(ge=0, le=1)]  # of a colour
+Spread = Annotated[Number, Field(ge=1e-3, le=10)]
+Percent = Annotated[Number, Field(ge=0, le=100)]
+MOST_EPOCHS, MOST_CLIPS = 100_000, 65_536
 
 
 class BackboneConfig(Frozen):
     """A pretrained image ViT."""
 
-    name: str
+    name: FolderName
     summary: str
     source: Literal["open_clip", "timm", "embedded"]
-    model: str = Field(description="model name in open_clip or timm; for embedded: the file under weights/")
-    weights: str | None = Field(
+    model: Text = Field(description="model name in open_clip or timm; for embedded: the file under weights/")
+    weights: Text | None = Field(
         None, description="open_clip tag, path of a local file, 'timm' for timm's own, or 'random'"
     )
     activation: Literal["quick_gelu", "gelu"] | None = Field(
         None,
         description="what the weights were trained with; needed for local CLIP files that do not say it themselves",
     )
-    image_size: int | None = Field(None, ge=1, description="input size, pixels; default: the model's own")
-    mean: tuple[float, float, float] | None = Field(
+    image_size: Whole | None = Field(
+        None, ge=8, le=4096, description="input size, pixels; default: the model's own"
+    )
+    mean: tuple[Level, Level, Level] | None = Field(
         None, description="of red, green and blue, range 0..1; default: what the weights were trained with"
     )
-    std: tuple[float, float, float] | None = Field(None, description="as mean")
+    std: tuple[Spread, Spread, Spread] | None = Field(None, description="as mean")
 
 
 class Recipe(Frozen):
     """How every method of a comparison is trained. One recipe for all, but for the learning rate."""
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(ge=1)
-    lr: float = Field(1e-3, gt=0, description="peak learning rate of the methods that have none of their own")
-    lr_batch: int | None = Field(
-        None, ge=1, description="learning rates are per this many clips of batch, if set"
+    epochs: Whole = Field(ge=1, le=MOST_EPOCHS)
+    batch_size: Whole = Field(ge=1, le=MOST_CLIPS)
+    lr: LearningRate = Field(
+        1e-3, description="peak learning rate of the methods that have none of their own"
     )
-    warmup_epochs: float = Field(
-        0.5, ge=0, description="linear; its first step has a share of the rate, not zero"
+    lr_batch: Whole | None = Field(
+        None, ge=1, le=MOST_CLIPS, description="learning rates are per this many clips of batch, if set"
     )
-    weight_decay: float = Field(
+    warmup_epochs: Number = Field(
+        0.5, ge=0, description="at most `epochs`; linear; its first step has a share of the rate, not zero"
+    )
+    weight_decay: Number = Field(
         0.01,
         ge=0,
+        le=10,
         description="of what the method says decays: by default matrices, not biases, norms and tokens",
     )
-    betas: tuple[float, float] = (0.9, 0.999)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    grad_clip: float | None = Field(None, gt=0, description="largest L2 norm of a method's gradient")
-    head_dropout: float = Field(0.5, ge=0, lt=1)
+    betas: tuple[Below1, Below1] = (0.9, 0.999)
+    label_smoothing: Below1 = 0.0
+    grad_clip: Number | None = Field(
+        None, ge=1e-6, le=1e6, description="largest L2 norm of a method's gradient"
+    )
+    head_dropout: Below1 = 0.5
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 on GPUs, fp32 on CPUs")
     augment_on: Literal["auto", "workers", "device"] = Field(
         "auto", description="who carries out augmentation; auto: the device on GPUs, the workers on CPUs"
@@ -71,15 +84,17 @@ class Recipe(Frozen):
     kernels: Literal["auto", "plain"] = Field(
         "auto", description="plain: without the operations written for speed, for comparison"
     )
-    compile: bool = Field(False, description="torch.compile the blocks; takes minutes before the first step")
+    compile: Switch = Field(
+        False, description="torch.compile the blocks; takes minutes before the first step"
+    )
     checkpointing: bool | float = Field(
         False,
         description="less memory for up to half more time: blocks are computed again going backwards, "
         "all but the last, or this share",
     )
-    validation: float = Field(0.1, ge=0, lt=1, description="part of the training split held out, by class")
-    validate_every: int = Field(1, ge=1, description="epochs between two validations")
-    test_batch_size: int | None = Field(None, ge=1, description="default: batch_size")
+    validation: Below1 = Field(0.1, description="part of the training split held out, by class")
+    validate_every: Whole = Field(1, ge=1, le=MOST_EPOCHS, description="epochs between two validations")
+    test_batch_size: Whole | None = Field(None, ge=1, le=MOST_CLIPS, description="default: batch_size")
 
     @field_validator("checkpointing", mode="before")
     @classmethod
@@ -87,6 +102,15 @@ class Recipe(Frozen):
         if isinstance(value, int | float) and 0 <= value <= 1:
             return bool(value) if value in (0, 1) else float(value)
         raise ValueError("expected true, false or a share of the blocks, such as 0.5")
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if self.warmup_epochs > self.epochs:
+            raise ValueError(
+                f"warmup_epochs is {self.warmup_epochs:g}, but epochs is {self.epochs}: the learning rate would never "
+                "reach its peak. Lower the one or raise the other"
+            )
+        return self
 
     def augments_on(self, device: str) -> Literal["workers", "device"]:
         """Who carries out augmentation where the training device is of a type, "cpu" or "cuda"."""
@@ -98,11 +122,11 @@ class Recipe(Frozen):
 class MethodConfig(Frozen):
     """One row of a comparison: a method, its settings, its learning rate."""
 
-    name: str
+    name: Text
     label: FolderName = "method"
     settings: dict[str, Any] = Field(default_factory=dict)
-    lr: float | None = Field(None, gt=0)
-    backbone: str | None = Field(None, description="another backbone than the suite's")
+    lr: LearningRate | None = None
+    backbone: Text | None = Field(None, description="another backbone than the suite's")
     varied: str | None = Field(None, description="the setting that a sweep gave another value")
 
     @model_validator(mode="before")
@@ -118,26 +142,28 @@ class MethodConfig(Frozen):
 class RunConfig(Frozen):
     """Everything that decides the numbers of one run."""
 
-    suite: str
+    suite: FolderName
     method: MethodConfig
     dataset: DatasetConfig
     backbone: BackboneConfig
     recipe: Recipe
-    seed: int
+    seed: Seed
     selection: Selection | None = None
 
 
 class LearningRates(Frozen):
     """Learning rates chosen by `petl-bench tune`: the whole search, for every method alike."""
 
-    dataset: str
-    backbone: str
+    dataset: Text
+    backbone: Text
     recipe: Recipe
-    seed: int
-    train_clips: int | None = Field(None, description="clips that the search trained on")
-    grid: list[float]
-    validation_top1: dict[str, dict[str, float]] = Field(description="label -> lr (text) -> percent")
-    chosen: dict[str, float] = Field(description="label -> learning rate")
+    seed: Seed
+    train_clips: Whole | None = Field(
+        None, ge=1, le=10_000_000, description="clips that the search trained on"
+    )
+    grid: list[LearningRate] = Field(min_length=1)
+    validation_top1: dict[str, dict[str, Percent]] = Field(description="label -> lr (text) -> percent")
+    chosen: dict[str, LearningRate] = Field(description="label -> learning rate")
 
 
 def config_names(kind: str) -> list[str]:
@@ -153,10 +179,30 @@ def packaged_names(kind: str) -> list[str]:
     return sorted(p.name[: -len(".yaml")] for p in folder.iterdir() if p.name.endswith(".yaml"))
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML lets the last of two equal keys win, without a word. Here they are an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if key_node.tag != "tag:yaml.org,2002:merge" and key in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key!r} is given twice", problem_mark=key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str) -> Any:
+    """What a YAML text says. Raises yaml.YAMLError, also for a key that is given twice."""
+    return yaml.load(text, _Loader)
+
+
 def read_yaml(path: Any) -> dict[str, Any]:
     """A YAML mapping. Raises UserError that names the file and the line."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"No such file: {path}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -215,27 +261,34 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
 def parse_set(pairs: list[str]) -> dict[str, dict[str, Any]]:
     """`--set a.b=value` options as nested mappings; values are YAML (`[3,1,1]`, `true`, `1e-3`).
 
+    Raises UserError for what is no `PLACE.FIELD=VALUE`, and for a field that is given twice, also as a part of another.
+
     Returns:
         first part of the key ("recipe", "dataset", "backbone" or a method) -> nested changes.
     """
     out: dict[str, dict[str, Any]] = {}
+    given: list[tuple[str, ...]] = []
     for pair in pairs:
         key, eq, text = pair.partition("=")
-        parts = key.strip().split(".")
+        parts = [part.strip() for part in key.split(".")]
         if not eq or len(parts) < 2 or not all(parts):
             raise UserError(f"--set {pair}: expected PLACE.FIELD=VALUE, such as recipe.epochs=4.")
+        for other in given:
+            shared = min(len(other), len(parts))
+            if list(other[:shared]) == parts[:shared]:
+                raise UserError(f"--set {'.'.join(parts)}: {'.'.join(other)} is already given. Set it once.")
+        given.append(tuple(parts))
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise UserError(f"--set {pair}: the value {text!r} is not valid YAML.") from None
+            value = parse_yaml(text)
+        except yaml.YAMLError as error:
+            why = getattr(error, "problem", None) or error
+            raise UserError(f"--set {pair}: the value {text!r} is not valid YAML: {why}.") from None
         if isinstance(value, str):  # YAML 1.1 reads 1e-3 as text
             with suppress(ValueError):
                 value = float(value)
         node = out
         for part in parts[:-1]:
             node = node.setdefault(part, {})
-            if not isinstance(node, dict):
-                raise UserError(f"--set {pair}: {part!r} was already given a value.")
         node[parts[-1]] = value
     return out
 

@@ -10,27 +10,33 @@ from typing import Annotated, Any, Literal, Self
 import platformdirs
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from petl_bench.fields import FolderName, Number, Seed, Switch, Text, Whole, whole
 from petl_bench.randaugment_policy import parse_policy
 from petl_bench.records import Frozen
+
+_WHOLE = BeforeValidator(whole)  # or `true` would pass for 1
 
 
 def _off(value: Any) -> Any:
     return "off" if value is False else value  # as YAML 1.1 reads the word
 
 
-FolderName = Annotated[str, Field(pattern=r"^[\w.@+~=-]+$")]  # names and labels become folders
-
-
 class Sampling(Frozen):
     """Which frames of a video make a clip."""
 
-    frames: int = Field(8, ge=1)
+    frames: Whole = Field(8, ge=1, le=1024)
     mode: Literal["segments", "official_segments", "dense"] = Field(
         "segments",
         description="segments: one frame from each of `frames` equal parts (TSN); official_segments: the same "
         "with the parts of the official ST-Adapter code, which share their ends; dense: every stride-th",
     )
-    stride: int = Field(16, ge=1, description="dense only: distance of two frames, in frames of the video")
+    stride: Whole = Field(
+        16, ge=1, le=10_000, description="dense only: distance of two frames, in frames of the video"
+    )
+
+
+Ratio = Annotated[Number, Field(ge=0, le=100)]
+SMALLEST_RATIO = 1e-3
 
 
 class Augment(Frozen):
@@ -39,10 +45,10 @@ class Augment(Frozen):
     crop: Literal["jitter", "resized"] = Field(
         "resized", description="jitter: short side scaled, then a random square; resized: RandomResizedCrop"
     )
-    jitter: tuple[float, float] = Field((1.0, 1.15), description="short side / input size, for crop=jitter")
-    scale: tuple[float, float] = Field((0.08, 1.0), description="share of the area, for crop=resized")
-    ratio: tuple[float, float] = Field((0.75, 4 / 3), description="width / height, for crop=resized")
-    flip: bool = Field(False, description="horizontal flip; wrong where labels tell left from right")
+    jitter: tuple[Ratio, Ratio] = Field((1.0, 1.15), description="short side / input size, for crop=jitter")
+    scale: tuple[Ratio, Ratio] = Field((0.08, 1.0), description="share of the area, for crop=resized")
+    ratio: tuple[Ratio, Ratio] = Field((0.75, 4 / 3), description="width / height, for crop=resized")
+    flip: Switch = Field(False, description="horizontal flip; wrong where labels tell left from right")
     randaugment: str | None = Field(
         None, description="RandAugment of whole frames before the crop, such as rand-m7-n4-mstd0.5-inc1"
     )
@@ -58,8 +64,10 @@ class Augment(Frozen):
     def _ranges(self) -> Self:
         for name in ("jitter", "scale", "ratio"):
             low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise ValueError(f"{name} is [{low:g}, {high:g}]: it must be above 0 and go up")
+            if not SMALLEST_RATIO <= low <= high:
+                raise ValueError(
+                    f"{name} is [{low:g}, {high:g}]: it must be {SMALLEST_RATIO} or more and go up"
+                )
         if self.scale[1] > 1:
             raise ValueError(
                 f"scale is [{self.scale[0]:g}, {self.scale[1]:g}]: no crop is larger than the frame"
@@ -74,8 +82,8 @@ class Augment(Frozen):
 class Views(Frozen):
     """Test views of a clip: temporal x spatial; their scores are averaged after the softmax."""
 
-    temporal: int = Field(1, ge=1)
-    spatial: Literal[1, 3] = 1
+    temporal: Whole = Field(1, ge=1, le=100)
+    spatial: Annotated[Literal[1, 3], _WHOLE] = 1
 
 
 class SynthSource(Frozen):
@@ -83,11 +91,11 @@ class SynthSource(Frozen):
 
     kind: Literal["synth"]
     task: Literal["motion", "appearance"]
-    train_clips: int = Field(ge=1)
-    test_clips: int = Field(ge=1)
-    size: int = Field(64, ge=16, description="height and width of the files, pixels")
-    length: int = Field(24, ge=2, description="frames of a file")
-    seed: int = 0
+    train_clips: Whole = Field(ge=1, le=10_000_000)
+    test_clips: Whole = Field(ge=1, le=10_000_000)
+    size: Whole = Field(64, ge=16, le=4096, description="height and width of the files, pixels")
+    length: Whole = Field(24, ge=2, le=10_000, description="frames of a file")
+    seed: Seed = 0
 
 
 def _several(value: Any) -> Any:
@@ -95,7 +103,7 @@ def _several(value: Any) -> Any:
 
 
 # Where something may lie, relative to the root of the data set (or absolute): the first that is there counts.
-Paths = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
+Paths = Annotated[tuple[Text, ...], BeforeValidator(_several), Field(min_length=1)]
 
 
 def _beside(folders: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
@@ -153,6 +161,9 @@ class EpicSource(Frozen):
     videos: Paths = ("clips", "EPIC-KITCHENS", "videos", ".")
 
 
+OfficialSplit = Annotated[Literal[1, 2, 3], _WHOLE]
+
+
 class UCF101Source(Frozen):
     """UCF101: classInd.txt, trainlist0N.txt, testlist0N.txt; one folder of videos for each class."""
 
@@ -163,7 +174,7 @@ class UCF101Source(Frozen):
         "UCF101TrainTestSplits-RecognitionTask/ucfTrainTestlist",
         "splits",
     )
-    split: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
+    split: OfficialSplit = Field(1, description="which of the three official splits")
 
 
 class HMDB51Source(Frozen):
@@ -172,7 +183,7 @@ class HMDB51Source(Frozen):
     kind: Literal["hmdb51"]
     videos: Paths = ("hmdb51_org", "hmdb51", "videos")
     splits: Paths = ("testTrainMulti_7030_splits", "test_train_splits/testTrainMulti_7030_splits", "splits")
-    split: Literal[1, 2, 3] = Field(1, description="which of the three official splits")
+    split: OfficialSplit = Field(1, description="which of the three official splits")
 
 
 class Diving48Source(Frozen):
@@ -219,17 +230,17 @@ class DatasetConfig(Frozen):
 
     name: FolderName
     summary: str
-    classes: int = Field(ge=2)
-    heads: dict[str, int] = Field(
+    classes: Whole = Field(ge=2, le=1_000_000)
+    heads: dict[Text, Annotated[Whole, Field(ge=1, le=1_000_000)]] = Field(
         default_factory=dict,
         description="where a label is several at once: name -> classes of each; `classes` is their product",
     )
-    fraction: float = Field(
-        1.0, gt=0, le=1, description="share of the training clips, of each class alike; smaller in larger"
+    fraction: Number = Field(
+        1.0, ge=1e-6, le=1, description="share of the training clips, of each class alike; smaller in larger"
     )
     source: Annotated[SynthSource | FileSource, Field(discriminator="kind")]
-    root: str | None = Field(None, description="folder of the data; default: PETL_BENCH_DATA/<name>")
-    prepared: Annotated[str | None, BeforeValidator(_off)] = Field(
+    root: Text | None = Field(None, description="folder of the data; default: PETL_BENCH_DATA/<name>")
+    prepared: Annotated[Text | None, BeforeValidator(_off)] = Field(
         None,
         description="folder of the frames that `petl-bench datasets prepare` made, or off; default: they are used "
         "where it puts them, if they are there",

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: they name the file, field or flag and what to do, and end with exit code 2."""
+"""Errors that a user can fix: they name the file, field or flag and what to do, and end with exit code 2."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from petl_bench.adapted import AdaptedViT
 from petl_bench.backbone import VideoViT
 from petl_bench.config import validated
 from petl_bench.errors import UserError
+from petl_bench.fields import Number
 
 
 class Settings(BaseModel):
@@ -24,9 +25,9 @@ class Settings(BaseModel):
 
 # a setting of methods that train pretrained weights beside new modules
 FreshLR = Annotated[
-    float,
+    Number,
     Field(
-        gt=0,
+        ge=1e-3,
         le=1000,
         description="learning rate of new modules, the head among them, as a multiple of the pretrained weights'",
     ),

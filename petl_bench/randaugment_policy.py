@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_WHOLE, _NUMBER = r"\d+", r"\d+(?:\.\d*)?"
+_WHOLE, _NUMBER = r"\d{1,3}", r"\d{1,3}(?:\.\d{0,6})?"
 _SECTIONS = {  # in the order in which the error lists them
-    "m": (_WHOLE, "magnitude, a whole number"),
-    "n": (_WHOLE, "operations of a clip, a whole number"),
+    "m": (_WHOLE, "magnitude, a whole number below 1000"),
+    "n": (r"[1-9]\d?", "operations of a clip, 1 to 99"),
     "p": (_NUMBER, "probability of each operation, 0 to 1"),
     "mstd": (_NUMBER, "standard deviation of the magnitude"),
-    "mmax": (_WHOLE, "largest magnitude, a whole number"),
+    "mmax": (_WHOLE, "largest magnitude, a whole number below 1000"),
     "inc": ("[01]", "1: operations that grow stronger with the magnitude"),
 }
 

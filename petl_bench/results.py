@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from petl_bench.config import RunConfig
 from petl_bench.errors import UserError
+from petl_bench.machine import MachineError, errors_of_machine, is_of_machine, raise_if_of_machine
 from petl_bench.records import SCHEMA_VERSION, RunRecord
 
 
@@ -29,7 +30,8 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}.") from None
+        message = f"{path} cannot be written: {error.strerror}."
+        raise (MachineError(message, error.errno) if is_of_machine(error) else UserError(message)) from None
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -100,7 +102,9 @@ class RunFolder:
 def read_record(path: Path) -> RunRecord:
     """A record. Raises UserError that names the file and the field."""
     try:  # parsed and checked at once, several times faster than one after the other
-        return RunRecord.model_validate_json(path.read_bytes())
+        with errors_of_machine(path):
+            data = path.read_bytes()
+        return RunRecord.model_validate_json(data)
     except (OSError, ValidationError):
         return _read_slowly(path)
 
@@ -148,5 +152,8 @@ def _folders(path: Path) -> list[str]:
     try:
         with os.scandir(path) as entries:
             return sorted(entry.name for entry in entries if entry.is_dir())
-    except OSError:
+    except PermissionError:
+        return []
+    except OSError as error:
+        raise_if_of_machine(error)
         return []

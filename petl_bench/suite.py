@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -22,6 +23,7 @@ from petl_bench.config import (
 )
 from petl_bench.dataset_config import DatasetConfig
 from petl_bench.errors import UserError, unknown_name
+from petl_bench.idle import check_effect, check_rate
 from petl_bench.records import Selection
 from petl_bench.registry import method_names
 from petl_bench.suite_config import Suite
@@ -114,6 +116,7 @@ def expand(request: Request) -> list[RunConfig]:
     suite = suite.model_copy(update={"learning_rates": {**suite.learning_rates, **files}})
     changes = parse_set(request.changes)
     _check_places(changes, suite)
+    check_rate(changes, request.learning_rates)
     runs = []
     for name in suite.datasets:
         whole, defaults = load_dataset(name, merge(suite.dataset, changes.get("dataset", {})))
@@ -132,7 +135,7 @@ def expand(request: Request) -> list[RunConfig]:
             suffix = f"@{backbone.name}" if backbone_name != own else ""
             suffix += f"@fraction={share:g}" if suite.fractions and share < 1 else ""
             method = method.model_copy(update={"label": method.label + suffix})
-            method, selection = _tuned(method, suite, dataset, backbone, recipe)
+            method, selection = _tuned(method, suite, dataset, backbone, recipe, changes)
             runs.append(
                 RunConfig(
                     suite=suite.name,
@@ -148,6 +151,7 @@ def expand(request: Request) -> list[RunConfig]:
         raise UserError(
             f"--learning-rates {files[name]}: of data set {name!r}, which is not trained on here."
         )
+    check_effect(changes, runs)
     return runs
 
 
@@ -161,7 +165,7 @@ def _part(dataset: DatasetConfig, recipe: Recipe, share: float, suite: Suite) ->
             "warmup_epochs": recipe.warmup_epochs / share,
             "validate_every": round(recipe.validate_every / share),
         }
-        recipe = recipe.model_copy(update=longer)
+        recipe = validated(Recipe, {**recipe.model_dump(), **longer}, f"The recipe at fraction {share:g}")
     return dataset.model_copy(update={"fraction": share}), recipe
 
 
@@ -184,7 +188,7 @@ def load_backbone_config(name: str, changes: dict[str, Any] | None = None) -> Ba
     """A backbone's config; any timm ViT is known by its timm name with the prefix `timm:`."""
     if name.startswith("timm:"):
         raw: dict[str, Any] = {
-            "name": name.replace(":", "-"),
+            "name": re.sub("[:/]", "-", name),
             "summary": name,
             "source": "timm",
             "model": name[5:],
@@ -233,10 +237,18 @@ def _changed(method: MethodConfig, changes: dict[str, Any]) -> MethodConfig:
 
 
 def _tuned(
-    method: MethodConfig, suite: Suite, dataset: DatasetConfig, backbone: BackboneConfig, recipe: Recipe
+    method: MethodConfig,
+    suite: Suite,
+    dataset: DatasetConfig,
+    backbone: BackboneConfig,
+    recipe: Recipe,
+    changes: dict[str, Any],
 ) -> tuple[MethodConfig, Selection | None]:
-    """The method with the learning rate that a search chose for it, unless it has one."""
-    if method.lr is not None:
+    """The method with the learning rate that a search chose for it, unless it has one, or `--set recipe.lr` gives one
+    to all. A suite's own `recipe.lr` comes before a file that the suite does not name."""
+    if method.lr is not None or "lr" in changes.get("recipe", {}):
+        return method, None
+    if "lr" in suite.recipe and dataset.name not in suite.learning_rates:
         return method, None
     known_files = config_names("learning_rates")
     name = suite.learning_rates.get(dataset.name, dataset.name if dataset.name in known_files else None)

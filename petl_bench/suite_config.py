@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from petl_bench.config import MethodConfig
-from petl_bench.dataset_config import FolderName
+from petl_bench.fields import FolderName, Number, Seed, Text
 from petl_bench.records import Frozen
 
-Seed = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[Number, Field(ge=1e-6, le=1)]
 
 
 class Suite(Frozen):
@@ -19,10 +18,10 @@ class Suite(Frozen):
 
     name: FolderName
     summary: str = ""
-    datasets: list[str] = Field(min_length=1)
-    backbone: str | None = Field(None, description="default: the data set's own")
+    datasets: list[Text] = Field(min_length=1)
+    backbone: Text | None = Field(None, description="default: the data set's own")
     methods: list[MethodConfig] = Field(min_length=1)
-    backbones: list[str] = Field(
+    backbones: list[Text] = Field(
         default_factory=list, description="further backbones; their runs are labelled METHOD@BACKBONE"
     )
     seeds: list[Seed] = Field([0], min_length=1)
@@ -37,7 +36,7 @@ class Suite(Frozen):
     dataset: dict[str, Any] = Field(
         default_factory=dict, description="changes to every data set of the suite"
     )
-    learning_rates: dict[str, str] = Field(
+    learning_rates: dict[str, Text] = Field(
         default_factory=dict,
         description="data set -> file of `petl-bench tune`, a name under configs/learning_rates or a path; "
         "default: the file of the data set's name, if there is one",

@@ -121,8 +121,15 @@ def test_run_report_and_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize("to", ["process", "group"])
 def test_interrupted_run_goes_on(to: str, tmp_path: Path) -> None:
     """Ctrl-C, or the SIGTERM that `timeout` and batch systems send to all processes of a job."""
-    args = [sys.executable, "-m", "petl_bench", "run", "--methods", "linear_probe", *SMALL, *FAST[:-2]]
-    args += ["--set", "recipe.epochs=40", "--workers", "0" if to == "process" else "1"]
+    args = [sys.executable, "-m", "petl_bench", "run", "--methods", "linear_probe", *SMALL]
+    args += [
+        "--set",
+        "recipe.epochs=40",
+        "--set",
+        "recipe.batch_size=8",
+        "--workers",
+        "0" if to == "process" else "1",
+    ]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         args, cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

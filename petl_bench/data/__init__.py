@@ -1,7 +1,8 @@
 """Videos: data sets and their splits, decoding, sampling, augmentation, batches."""
 
 from petl_bench.data.batch import Batch
-from petl_bench.data.decode import DecodeError, decoder_version
+from petl_bench.data.blame import DecodeError
+from petl_bench.data.decode import decoder_version
 from petl_bench.data.loader import AugmentOn, Loader, TimeOrder, expect_workers
 from petl_bench.data.manifest import Clip, Manifest, VideoData
 from petl_bench.data.sources import DatasetState, dataset_state, open_data

@@ -22,7 +22,8 @@ from typing import Any
 import av
 import numpy as np
 
-from petl_bench.data.decode import DecodeError, decoder_version, frames_in_order, open_video
+from petl_bench.data.blame import DecodeError, decoded
+from petl_bench.data.decode import decoder_version, frames_in_order, open_video
 from petl_bench.data.finder import relative_name
 from petl_bench.data.isolated import Outcome, run_isolated
 from petl_bench.data.listed import Listed
@@ -31,6 +32,7 @@ from petl_bench.data.sampling import train_indices, view_indices
 from petl_bench.data.skips import Checked, Skip, SkipList, read_skips, skip_file, write_skips
 from petl_bench.dataset_config import DatasetConfig, Sampling
 from petl_bench.errors import UserError
+from petl_bench.machine import errors_of_machine
 from petl_bench.provenance import now
 from petl_bench.results import write_atomic
 
@@ -99,25 +101,28 @@ class Report:
 
 def probe_clip(job: Job, sampling: Sampling, temporal: int, decoder: str = "auto") -> Probe:
     """Decode every frame of a clip, then those that training and testing would jump to."""
-    clip = job.clip
     try:
-        with open_video(clip.path, decoder) as video:
-            first, end, seconds = 0, video.frame_count, _seconds(clip.path)
-            if clip.start is not None and clip.stop is not None:
-                first, end = video.frame_range(clip.start, clip.stop)
-                seconds = clip.stop - clip.start
-            length, height, width = end - first, 0, 0
-            for frame in frames_in_order(video, clip.path, first, end):
-                height, width = frame.shape[:2]
-            wanted = set(view_indices(length, sampling, temporal).ravel().tolist())
-            for draw in range(DRAWS if job.train else 0):
-                wanted |= set(train_indices(length, sampling, np.random.default_rng(draw)).tolist())
-            ordered = sorted(wanted)
-            for start in range(0, len(ordered), sampling.frames):  # no more in memory than training holds
-                video.frames([first + index for index in ordered[start : start + sampling.frames]])
-        return Probe(length, round(seconds, 3), width, height)
+        return decoded(partial(_probe, job.clip, job.train, sampling, temporal, decoder))
     except DecodeError as error:
-        return Probe(reason=str(error).removeprefix(f"{clip.path}: "))
+        return Probe(reason=str(error).removeprefix(f"{job.clip.path}: "))
+
+
+def _probe(clip: Clip, train: bool, sampling: Sampling, temporal: int, decoder: str) -> Probe:
+    with open_video(clip.path, decoder) as video:
+        first, end, seconds = 0, video.frame_count, _seconds(clip.path)
+        if clip.start is not None and clip.stop is not None:
+            first, end = video.frame_range(clip.start, clip.stop)
+            seconds = clip.stop - clip.start
+        length, height, width = end - first, 0, 0
+        for frame in frames_in_order(video, clip.path, first, end):
+            height, width = frame.shape[:2]
+        wanted = set(view_indices(length, sampling, temporal).ravel().tolist())
+        for draw in range(DRAWS if train else 0):
+            wanted |= set(train_indices(length, sampling, np.random.default_rng(draw)).tolist())
+        ordered = sorted(wanted)
+        for start in range(0, len(ordered), sampling.frames):  # no more in memory than training holds
+            video.frames([first + index for index in ordered[start : start + sampling.frames]])
+    return Probe(length, round(seconds, 3), width, height)
 
 
 def _seconds(file: Path) -> float:
@@ -151,6 +156,9 @@ def check_clips(
         again: check all clips, whatever is known.
         told: called with (done, total, clips that are not ok).
         probe: what a process does with a clip, instead of `probe_clip`.
+
+    Raises:
+        MachineError: a clip cannot be read for an error of the machine; nothing is said of it in either file.
     """
     checked = Checked(
         sampling=config.sampling,
@@ -176,7 +184,7 @@ def check_clips(
     told(total - len(todo), total, bad)
     saved = time.monotonic()
     try:
-        with closing(run_isolated(function, items, jobs=jobs, timeout=timeout)) as outcomes:
+        with closing(run_isolated(function, items, jobs=jobs, timeout=timeout, name=_name)) as outcomes:
             for done, (position, outcome) in enumerate(outcomes, start=total - len(todo) + 1):
                 result = _result(blanks[todo[position]], outcome)
                 book.results[todo[position]] = result
@@ -188,6 +196,10 @@ def check_clips(
     finally:
         files = book.write(complete=all(key in book.results for key in blanks))
     return Report(book.results, *files)
+
+
+def _name(job: Job) -> str:
+    return str(job.clip.path)
 
 
 class _Book:
@@ -211,7 +223,7 @@ class _Book:
             return {}
         file = report_file(skip_file(self.config, self.root), self.config.name)
         try:
-            with file.open(encoding="utf-8", newline="") as lines:
+            with errors_of_machine(file), file.open(encoding="utf-8", newline="") as lines:
                 rows = [_row(row) for row in csv.DictReader(lines)]
         except FileNotFoundError:
             return {}

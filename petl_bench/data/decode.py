@@ -17,19 +17,17 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from petl_bench.data.blame import DecodeError, machine_error_behind
 from petl_bench.data.decode_decord import DecordDecoder, decord_fault
 from petl_bench.data.decode_pyav import PyavDecoder
 from petl_bench.data.decode_torchcodec import TorchcodecDecoder, check_torchcodec
 from petl_bench.errors import UserError, unknown_name
+from petl_bench.machine import MachineError
 
 AUTO = "pyav"  # faster than decord on every kind of clip measured, see docs/decoding.md
 PACKAGES = {"decord": "decord2", "pyav": "av", "torchcodec": "torchcodec"}  # decoder -> distribution
 CHUNK = 32  # frames of decord or torchcodec in memory at once
 MODULES = {"decord": "decord", "pyav": "av", "torchcodec": "torchcodec"}
-
-
-class DecodeError(Exception):
-    """A file that cannot be decoded: broken, truncated, empty, missing or no video. Names the file."""
 
 
 class Decoder(Protocol):
@@ -74,6 +72,7 @@ def open_video(path: Path, decoder: str = "auto") -> Iterator[Decoder]:
 
     Raises:
         DecodeError: for whatever goes wrong inside the `with` block, by opening or decoding.
+        MachineError: where the machine is at fault, not the file.
     """
     name = decoder_name(decoder)
     opened: list[Decoder] = []
@@ -87,7 +86,11 @@ def open_video(path: Path, decoder: str = "auto") -> Iterator[Decoder]:
             if other.name != pyav.name:
                 opened.append(other)
         yield opened[-1]
+    except MachineError:
+        raise
     except Exception as error:
+        if fault := machine_error_behind(error, path):
+            raise fault from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DecodeError(f"{path}: {reason[:300]}") from error
     finally:

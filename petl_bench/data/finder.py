@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from petl_bench.machine import errors_of_machine
+
 VIDEO_ENDINGS = frozenset(
     ".mp4 .webm .avi .mkv .mov .m4v .mpg .mpeg .flv .ts .mts .wmv .3gp .ogv".split()  # noqa: SIM905
 )
@@ -91,7 +93,8 @@ class Finder:
     def _listing(self, folder: str) -> _Listing | None:
         if folder not in self._listings:
             try:
-                on_disk = sorted(os.listdir(folder))
+                with errors_of_machine(folder):
+                    on_disk = sorted(os.listdir(folder))
             except OSError:
                 self._listings[folder] = None
                 return None

@@ -14,6 +14,7 @@ from petl_bench.data.listed import Entry, Listed, numbered, split_files
 from petl_bench.data.manifest import Clip
 from petl_bench.dataset_config import DatasetConfig, FoldersSource
 from petl_bench.errors import UserError
+from petl_bench.machine import raise_if_of_machine
 
 
 def parts(source: FoldersSource) -> list[Part]:
@@ -79,7 +80,7 @@ def _require_text(path: Path) -> None:
 def _videos(folder: Path, leaving: Leaving | None) -> Iterator[Path]:
     """The videos of a class. leaving: notes what is left out."""
     seen = set()  # a link to a folder above would be walked for ever
-    for parent, folders, files in os.walk(folder, followlinks=True):
+    for parent, folders, files in os.walk(folder, onerror=raise_if_of_machine, followlinks=True):
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, TypeVar
 from petl_bench.data.children import become_child, children_context, children_deaf_to_interrupts
 from petl_bench.data.decode import silence_decoders
 from petl_bench.errors import UserError
+from petl_bench.machine import PAUSES, MachineError, errors_of_machine
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -68,7 +69,12 @@ class _Worker(Generic[Item, Value]):
 
 
 def run_isolated(
-    function: Callable[[Item], Value], items: Sequence[Item], *, jobs: int, timeout: float
+    function: Callable[[Item], Value],
+    items: Sequence[Item],
+    *,
+    jobs: int,
+    timeout: float,
+    name: Callable[[Item], str] = str,
 ) -> Generator[tuple[int, Outcome[Value]], None, None]:
     """Apply `function` to items in processes of their own.
 
@@ -77,21 +83,25 @@ def run_isolated(
         items: picklable.
         jobs: processes at once.
         timeout: seconds for one item; its process is killed then.
+        name: of an item, for messages.
 
     Yields:
         (position, outcome) as they come.
 
     Raises:
         UserError: processes cannot even start.
+        MachineError: an item met an error of the machine that did not pass.
     """
     waiting = deque((position, 1) for position in range(len(items)))
     attempts: dict[int, int] = {}
+    faults: Counter[int] = Counter()  # of the machine
     workers: list[_Worker[Item, Value]] = []
     stillborn = 0
     try:
         while waiting or any(worker.position is not None for worker in workers):
             while len(workers) < min(jobs, len(waiting) + _busy(workers)):
-                workers.append(_Worker(function))
+                with errors_of_machine("processes that decode videos"):
+                    workers.append(_Worker(function))
             for worker in workers:
                 if worker.ready and worker.position is None and waiting:
                     position, attempts[position] = waiting.popleft()
@@ -112,6 +122,13 @@ def run_isolated(
                         raise UserError(
                             f"Processes that decode videos cannot start: {ended and ended.reason}."
                         )
+                elif isinstance(message, MachineError):
+                    if faults[position_done] == len(PAUSES):
+                        again = f", also when tried again {len(PAUSES)} times"
+                        raise MachineError(_named(message, name(items[position_done])) + again, message.errno)
+                    time.sleep(PAUSES[faults[position_done]])
+                    faults[position_done] += 1
+                    waiting.appendleft((position_done, attempts[position_done]))
                 elif ended is None:
                     yield position_done, Outcome("done", message)
                 elif attempts[position_done] < ATTEMPTS:
@@ -142,7 +159,10 @@ def _hear(worker: _Worker[Any, Any]) -> tuple[Any, Outcome[Any] | None]:
         if worker.pipe.poll():
             return worker.pipe.recv(), None
     except (EOFError, OSError):
-        return _NOTHING, Outcome("crashed", reason=worker.death)
+        death = worker.death
+        if worker.process.exitcode == -signal.SIGKILL:  # no decoder does that, but a system without memory
+            return MachineError(f"{death} (out of memory?)"), Outcome("crashed", reason=death)
+        return _NOTHING, Outcome("crashed", reason=death)
     if (worker.position is not None or not worker.ready) and time.monotonic() > worker.deadline:
         return _NOTHING, Outcome("timeout", reason="no answer within the time limit")
     return _NOTHING, None
@@ -154,4 +174,17 @@ def _serve(pipe: Any, function: Callable[[Any], Any]) -> None:
     with suppress(EOFError, BrokenPipeError):  # nobody asks any more
         pipe.send(None)  # ready
         while True:
-            pipe.send(function(pipe.recv()))
+            pipe.send(_answer(function, pipe.recv()))
+
+
+def _answer(function: Callable[[Any], Any], item: Any) -> Any:
+    try:
+        with errors_of_machine(""):
+            return function(item)
+    except MachineError as error:
+        return error
+
+
+def _named(error: MachineError, name: str) -> str:
+    text = str(error).removeprefix(": ")
+    return text if name in text else f"{name}: {text}"

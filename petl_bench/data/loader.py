@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from multiprocessing import forkserver
 from typing import Any, Literal
 
@@ -19,13 +21,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from petl_bench.data.augment import draw_view, spatial_views, transform
 from petl_bench.data.batch import Batch
+from petl_bench.data.blame import DecodeError, decoded
 from petl_bench.data.children import become_child, children_context, children_deaf_to_interrupts, one_thread
-from petl_bench.data.decode import DecodeError, decoder_name, silence_decoders
+from petl_bench.data.decode import decoder_name, silence_decoders
 from petl_bench.data.manifest import Manifest
 from petl_bench.data.packed import Decoded, PackedClips
 from petl_bench.data.prepared import PreparedCache, open_clip
 from petl_bench.data.sampling import train_indices, view_indices
 from petl_bench.dataset_config import DatasetConfig
+from petl_bench.machine import MachineError, errors_of_machine, is_of_machine, tried_again
 
 TimeOrder = Literal["kept", "reversed", "shuffled"]
 AugmentOn = Literal["workers", "device"]
@@ -34,7 +38,7 @@ Key = tuple[int, int]  # epoch, position in the manifest
 ORDER, CLIP, SHUFFLE = range(3)  # purposes of random draws: their streams have nothing in common
 
 
-class ClipReader(Dataset[Batch]):
+class ClipReader(Dataset[Batch | MachineError]):
     """Reads single clips, and transforms them or packs them for the device to do so; what the workers hold."""
 
     def __init__(
@@ -55,8 +59,18 @@ class ClipReader(Dataset[Batch]):
         views = () if train else (config.views.temporal * config.views.spatial,)
         self.shape = (*views, config.sampling.frames, 3, size, size)
 
-    def __getitems__(self, keys: Sequence[Key]) -> Batch:
-        """The batch of some clips. DataLoader calls this once for each batch."""
+    def __getitems__(self, keys: Sequence[Key]) -> Batch | MachineError:
+        """The batch of some clips. DataLoader calls this once for each batch.
+
+        An error of the machine is returned: DataLoader would raise one in a process as another in this one.
+        """
+        try:
+            with errors_of_machine("a batch of clips"):
+                return self._batch(keys)
+        except MachineError as error:
+            return error
+
+    def _batch(self, keys: Sequence[Key]) -> Batch:
         begin = time.perf_counter()
         kept: list[int] = []
         unreadable: list[str] = []
@@ -69,15 +83,19 @@ class ClipReader(Dataset[Batch]):
         """The clips that can be read, one by one; notes the positions of these and the ids of the others."""
         for epoch, index in keys:
             try:
-                clip = self.read(epoch, index)
+                clip = tried_again(partial(self._read, epoch, index))
             except DecodeError:
                 unreadable.append(self.clips[index].id)
                 continue
             kept.append(index)
             yield clip
 
+    def _read(self, epoch: int, index: int) -> Decoded:
+        with errors_of_machine(self.clips[index].path):
+            return decoded(partial(self.read, epoch, index))
+
     def read(self, epoch: int, index: int) -> Decoded:
-        """One clip. Raises DecodeError."""
+        """One clip. Raises DecodeError and MachineError."""
         rng = generator(CLIP, self.seed, epoch, index)
         sampling, views = self.config.sampling, self.config.views
         clip = self.clips[index]
@@ -176,12 +194,12 @@ class Loader:
         )
         self._plan = _Plan()
         self._pin_memory = pin_memory
-        self._workers: DataLoader[Batch] | None = self._start(workers) if workers else None
-        self._batches: Iterator[Batch] = iter(())
+        self._workers: DataLoader[Batch | MachineError] | None = self._start(workers) if workers else None
+        self._batches: Iterator[Batch | MachineError] = iter(())
         self._turn = 0
         silence_decoders()
 
-    def _start(self, workers: int) -> DataLoader[Batch]:
+    def _start(self, workers: int) -> DataLoader[Batch | MachineError]:
         return DataLoader(
             self._reader,
             batch_sampler=self._plan,  # type: ignore[arg-type]
@@ -209,7 +227,7 @@ class Loader:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches `start`, `start` + 1, ... of an epoch. A newer epoch of the same loader ends an older
-        one: going on with the older raises RuntimeError."""
+        one: going on with the older raises RuntimeError. Raises MachineError where the machine fails, also a worker."""
         order = self.order(epoch)
         batches = [
             [(epoch, index) for index in order[first : first + self.batch_size]]
@@ -222,18 +240,22 @@ class Loader:
         self._check(turn)
         if self._workers is not None and batches:
             self._plan.batches = batches
-            with children_deaf_to_interrupts():
+            with children_deaf_to_interrupts(), _workers_that_fail():
                 self._batches = iter(self._workers)
         elif batches:
             self._batches = (self._read_here(keys) for keys in batches)
         for _ in batches:
             self._check(turn)
-            yield next(self._batches)
+            with _workers_that_fail():
+                batch = next(self._batches)
+            if isinstance(batch, MachineError):
+                raise batch
+            yield batch
 
-    def _read_here(self, keys: list[Key]) -> Batch:
+    def _read_here(self, keys: list[Key]) -> Batch | MachineError:
         with one_thread():
             batch = self._reader.__getitems__(keys)
-        return batch.pin_memory() if self._pin_memory else batch
+        return batch.pin_memory() if self._pin_memory and isinstance(batch, Batch) else batch
 
     def _check(self, turn: int) -> None:
         if turn != self._turn:
@@ -256,6 +278,22 @@ def expect_workers() -> None:
 def generator(purpose: int, seed: int, epoch: int, index: int) -> np.random.Generator:
     """A generator of its own for each (purpose, seed, epoch, index)."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((purpose, seed, epoch, index))))
+
+
+@contextmanager
+def _workers_that_fail() -> Iterator[None]:
+    """A worker that is killed, and memory or files that run out between it and this process, are the machine's."""
+    try:
+        with errors_of_machine("the processes that read clips"):
+            yield
+    except RuntimeError as error:
+        why = str(error).split("\n")[0]
+        if "DataLoader worker" not in why and not is_of_machine(error.__cause__ or error):
+            raise
+        raise MachineError(
+            f"a process that reads clips is gone: {why} Fewer --workers take less memory; `petl-bench datasets check` "
+            "finds clips that crash the decoder"
+        ) from error
 
 
 def _as_it_is(batch: Any) -> Any:

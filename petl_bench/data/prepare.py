@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from petl_bench.data.blame import DecodeError, decoded
 from petl_bench.data.cache_journal import Failed, Held, Journal, Key, check_folder, key_of
-from petl_bench.data.decode import DecodeError, decoder_version, frames_in_order, open_video
+from petl_bench.data.decode import decoder_version, frames_in_order, open_video
 from petl_bench.data.frame_coding import FrameFormat, shrunk
 from petl_bench.data.isolated import Outcome, run_isolated
 from petl_bench.data.listed import Listed
@@ -85,12 +86,7 @@ def prepare_clip(clip: Clip, folder: Path, how: FrameFormat, decoder: str) -> Ma
     """Append all frames of a clip to a shard of this process."""
     state = file_state(clip.path)
     try:
-        with open_video(clip.path, decoder) as video:
-            first, end = range_of(video, clip)
-            frames = (
-                shrunk(frame, how.short_side) for frame in frames_in_order(video, clip.path, first, end)
-            )
-            placed = _writer(folder).write(frames, video.times()[first:end], how)
+        placed = decoded(partial(_prepare, clip, folder, how, decoder))
     except DecodeError as error:
         if isinstance(error.__cause__, WriteError):
             return Made(full=str(error.__cause__))
@@ -98,6 +94,17 @@ def prepare_clip(clip: Clip, folder: Path, how: FrameFormat, decoder: str) -> Ma
     if file_state(clip.path) != state:
         return Made(reason="the file changed while it was read")
     return Made(placed, state)
+
+
+def _prepare(clip: Clip, folder: Path, how: FrameFormat, decoder: str) -> Placed:
+    with open_video(clip.path, decoder) as video:
+        first, end = range_of(video, clip)
+        frames = (shrunk(frame, how.short_side) for frame in frames_in_order(video, clip.path, first, end))
+        return _writer(folder).write(frames, video.times()[first:end], how)
+
+
+def _name(clip: Clip) -> str:
+    return str(clip.path)
 
 
 _writers: dict[Path, ShardWriter] = {}  # of this process, which serves one folder
@@ -211,7 +218,9 @@ class _Work:
         self.told("prepare", total - len(todo), total, 0)
         published = time.monotonic()
         try:
-            with closing(run_isolated(function, todo, jobs=self.jobs, timeout=self.timeout)) as outcomes:
+            with closing(
+                run_isolated(function, todo, jobs=self.jobs, timeout=self.timeout, name=_name)
+            ) as outcomes:
                 for tried, (position, outcome) in enumerate(outcomes, start=1):
                     what = self._what(outcome)
                     self.journal.note(key_of(todo[position]), what)

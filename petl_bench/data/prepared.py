@@ -20,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from petl_bench.data.decode import DecodeError, Decoder, open_video
+from petl_bench.data.blame import DecodeError, machine_error_behind
+from petl_bench.data.decode import Decoder, open_video
 from petl_bench.data.frame_coding import FrameFormat, shrunk
 from petl_bench.data.manifest import Clip, VideoData, known_as
 from petl_bench.data.shards import Placed, PreparedVideo, ShardError
 from petl_bench.dataset_config import DatasetConfig, data_home, data_root
 from petl_bench.errors import UserError
+from petl_bench.machine import MachineError, errors_of_machine
 from petl_bench.records import Frozen, PreparedFrames
 
 CARD = "prepared.json"
@@ -171,8 +173,8 @@ def _unclear(folder: Path, clips: Iterable[Clip], shared: frozenset[str]) -> int
 def open_clip(clip: Clip, decoder: str, cache: PreparedCache | None) -> Iterator[Decoder]:
     """An open clip: its prepared frames where the cache holds them, else its video.
 
-    Prepared bytes that are missing or wrong are noticed, and the clip is read from its video. Raises DecodeError as
-    `open_video` does.
+    Prepared bytes that are missing or wrong are noticed, and the clip is read from its video. Raises DecodeError and
+    MachineError as `open_video` does.
     """
     short_side = None
     try:
@@ -186,9 +188,11 @@ def open_clip(clip: Clip, decoder: str, cache: PreparedCache | None) -> Iterator
     with closing(found):
         try:
             yield _OrVideo(found, clip, decoder, cache.format.short_side if cache else None)
-        except DecodeError:
+        except (DecodeError, MachineError):
             raise
         except Exception as error:
+            if fault := machine_error_behind(error, clip.path):
+                raise fault from error
             raise DecodeError(f"{clip.path}: {' '.join(str(error).split())[:300]}") from error
 
 
@@ -269,7 +273,9 @@ def read_card(folder: Path) -> CacheCard:
     """What a cache holds. Raises UserError for a card that cannot be read."""
     file = folder / CARD
     try:
-        return CacheCard.model_validate_json(file.read_bytes())
+        with errors_of_machine(file):
+            data = file.read_bytes()
+        return CacheCard.model_validate_json(data)
     except (OSError, ValueError) as error:
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise _broken(file, what) from None
@@ -280,7 +286,8 @@ def read_index(folder: Path, card: CacheCard) -> NDArray[Any]:
     were written."""
     file = folder / card.index
     try:
-        data = file.read_bytes()
+        with errors_of_machine(file):
+            data = file.read_bytes()
         if file.name != index_name(data):
             raise ValueError("its checksum is wrong")
         rows: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
@@ -334,9 +341,10 @@ def placed(row: Any, shards: Sequence[str]) -> Placed:
 
 
 def file_state(path: Path) -> tuple[int, int]:
-    """Size and date of a file, (bytes, nanoseconds); (-1, 0) where there is none."""
+    """Size and date of a file, (bytes, nanoseconds); (-1, 0) where there is none. Raises MachineError."""
     try:
-        status = os.stat(path)
+        with errors_of_machine(path):
+            status = os.stat(path)
     except OSError:
         return -1, 0
     return status.st_size, status.st_mtime_ns

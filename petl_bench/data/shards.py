@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from petl_bench.data.decode_pyav import span_of_frames
 from petl_bench.data.frame_coding import FrameFormat, decode_frame, encode_frame
+from petl_bench.machine import errors_of_machine
 
 T = TypeVar("T")
 
@@ -138,6 +139,7 @@ class PreparedVideo:
 
     Raises:
         ShardError: here and in `frames`, for bytes that are missing or not those that were written.
+        MachineError: for bytes that cannot be read.
     """
 
     name = "prepared"
@@ -146,7 +148,8 @@ class PreparedVideo:
         self._path, self._how = folder / placed.shard, how
         self._begin = placed.table + placed.length - placed.stored
         try:
-            self._file = self._path.open("rb", buffering=0)
+            with errors_of_machine(self._path):
+                self._file = self._path.open("rb", buffering=0)
         except OSError as error:
             raise ShardError(f"{self._path}: {error.strerror}") from None
         try:
@@ -161,8 +164,9 @@ class PreparedVideo:
 
     def _read(self, place: int, length: int, crc: int) -> bytes:
         try:
-            self._file.seek(place)
-            data = self._file.read(length)
+            with errors_of_machine(self._path):
+                self._file.seek(place)
+                data = self._file.read(length)
         except OSError as error:
             raise ShardError(f"{self._path}: {error.strerror}") from None
         if zlib.crc32(data) != crc or len(data) != length:

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from petl_bench.data.manifest import Clip, known_as
 from petl_bench.dataset_config import DatasetConfig, Sampling, data_home
 from petl_bench.errors import UserError
+from petl_bench.machine import errors_of_machine
 from petl_bench.records import Frozen
 from petl_bench.results import write_atomic
 
@@ -74,7 +75,9 @@ def read_skips(config: DatasetConfig, root: Path) -> SkipList | None:
     """The skip list; None where there is none. Raises UserError for one that cannot be read."""
     file = skip_file(config, root)
     try:
-        return SkipList.model_validate(json.loads(file.read_text(encoding="utf-8")))
+        with errors_of_machine(file):
+            text = file.read_text(encoding="utf-8")
+        return SkipList.model_validate(json.loads(text))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
@@ -119,6 +122,7 @@ def unclear_skips(clips: Iterable[Clip], skips: SkipList | None, shared: frozens
 
 def _size(clip: Clip) -> int:
     try:
-        return clip.path.stat().st_size
+        with errors_of_machine(clip.path):
+            return clip.path.stat().st_size
     except OSError:
         return -1

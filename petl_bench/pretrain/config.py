@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from petl_bench.config import load_named, merge, validated
+from petl_bench.config import Level, Spread, load_named, merge, validated
+from petl_bench.fields import Below1, FolderName, LearningRate, Number, Seed, Switch, Whole
 from petl_bench.pretrain.vocabulary import CONTEXT, WORDS, Attribute
 from petl_bench.records import Frozen
 
@@ -15,11 +16,11 @@ from petl_bench.records import Frozen
 class ImageTower(Frozen):
     """A vision transformer."""
 
-    image_size: int = Field(default=48, ge=8)
-    patch_size: int = Field(default=12, ge=2)
-    width: int = Field(default=128, ge=8, multiple_of=4)
-    layers: int = Field(default=4, ge=1)
-    head_width: int = Field(default=32, ge=4)
+    image_size: Whole = Field(default=48, ge=8, le=65_536)
+    patch_size: Whole = Field(default=12, ge=2, le=65_536)
+    width: Whole = Field(default=128, ge=8, le=65_536, multiple_of=4)
+    layers: Whole = Field(default=4, ge=1, le=65_536)
+    head_width: Whole = Field(default=32, ge=4, le=65_536)
 
     @model_validator(mode="after")
     def _divides(self) -> ImageTower:
@@ -35,9 +36,9 @@ class ImageTower(Frozen):
 class TextTower(Frozen):
     """A causal transformer over the words of a caption."""
 
-    width: int = Field(default=128, ge=8)
-    layers: int = Field(default=2, ge=1)
-    heads: int = Field(default=4, ge=1)
+    width: Whole = Field(default=128, ge=8, le=65_536)
+    layers: Whole = Field(default=2, ge=1, le=65_536)
+    heads: Whole = Field(default=4, ge=1, le=65_536)
 
     @model_validator(mode="after")
     def _divides(self) -> TextTower:
@@ -49,38 +50,50 @@ class TextTower(Frozen):
 class PretrainConfig(Frozen):
     """Everything that decides the weights of a pretraining, but for the device."""
 
-    name: str = Field(description="of the files that are written")
+    name: FolderName = Field(description="of the files that are written")
     summary: str = ""
     image: ImageTower = ImageTower()
     text: TextTower = TextTower()
-    embed_dim: int = Field(default=128, ge=8)
-    position_scale: float = Field(
-        default=1.0, ge=0, description="size of the sin-cos position embedding at the start"
+    embed_dim: Whole = Field(default=128, ge=8, le=65_536)
+    position_scale: Number = Field(
+        default=1.0, ge=0, le=1000, description="size of the sin-cos position embedding at the start"
     )
-    position_temperature: float = Field(
-        default=10_000.0, gt=1, description="slowest over fastest of its waves"
+    position_temperature: Number = Field(
+        default=10_000.0, gt=1, le=1e9, description="slowest over fastest of its waves"
     )
-    seed: int = 0
-    steps: int = Field(ge=1)
-    batch_size: int = Field(ge=2, description="stills of a step; each is a negative for all others")
-    lr: float = Field(default=1.5e-3, gt=0, description="peak; cosine to zero")
-    warmup_steps: int = Field(default=300, ge=0)
-    weight_decay: float = Field(default=0.1, ge=0, description="on matrices only")
-    betas: tuple[float, float] = (0.9, 0.98)
-    group: int = Field(default=8, ge=1, description="stills of a group share attributes")
-    shared: dict[Attribute, Annotated[float, Field(ge=0, le=1)]] = Field(
+    seed: Seed = 0
+    steps: Whole = Field(ge=1, le=10_000_000)
+    batch_size: Whole = Field(
+        ge=2, le=65_536, description="stills of a step; each is a negative for all others"
+    )
+    lr: LearningRate = Field(default=1.5e-3, description="peak; cosine to zero")
+    warmup_steps: Whole = Field(default=300, ge=0, le=10_000_000)
+    weight_decay: Number = Field(default=0.1, ge=0, le=10, description="on matrices only")
+    betas: tuple[Below1, Below1] = (0.9, 0.98)
+    group: Whole = Field(default=8, ge=1, le=65_536, description="stills of a group share attributes")
+    shared: dict[Attribute, Annotated[Number, Field(ge=0, le=1)]] = Field(
         default={"background": 1.0, "colours": 1.0}, description="chance that a group shares an attribute"
     )
-    keep: float = Field(default=0.8, gt=0, le=1, description="chance that a caption names an attribute")
-    single: float = Field(default=0.3, ge=0, le=1, description="share of captions of one object only")
+    keep: Number = Field(default=0.8, ge=1e-6, le=1, description="chance that a caption names an attribute")
+    single: Number = Field(default=0.3, ge=0, le=1, description="share of captions of one object only")
     precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto: bf16 on GPUs")
-    compile: bool = Field(default=False, description="torch.compile the two towers")
-    log_every: int = Field(default=100, ge=1, description="steps")
-    checkpoint_seconds: float = Field(default=60, gt=0)
-    held_out: int = Field(default=4096, ge=2, description="fresh stills of the final evaluation")
-    retrieval: int = Field(default=1024, ge=2, description="captions among which a still's own is sought")
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    compile: Switch = Field(default=False, description="torch.compile the two towers")
+    log_every: Whole = Field(default=100, ge=1, le=10_000_000, description="steps")
+    checkpoint_seconds: Number = Field(default=60, ge=1e-3, le=1e6)
+    held_out: Whole = Field(
+        default=4096, ge=2, le=10_000_000, description="fresh stills of the final evaluation"
+    )
+    retrieval: Whole = Field(
+        default=1024, ge=2, le=65_536, description="captions among which a still's own is sought"
+    )
+    mean: tuple[Level, Level, Level] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[Spread, Spread, Spread] = (0.26862954, 0.26130258, 0.27577711)
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> PretrainConfig:
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps is {self.warmup_steps}, but steps is {self.steps}")
+        return self
 
     def open_clip_config(self) -> dict[str, Any]:
         """The arguments of `open_clip.model.CLIP`, as kept in the header of the weights' file."""

@@ -6,7 +6,6 @@ Source: Radford et al. 2021 (CLIP), the symmetric InfoNCE loss with a learned te
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from petl_bench.checkpoint import checkpoint_bytes, read_checkpoint
 from petl_bench.errors import UserError
 from petl_bench.pretrain.captions import caption_tokens
 from petl_bench.pretrain.card import write_outputs
@@ -176,7 +176,6 @@ def _save(
     optimizer: torch.optim.Optimizer,
     state: _State,
 ) -> None:
-    buffer = io.BytesIO()
     content = {
         "config": config.model_dump(mode="json"),
         "model": model.state_dict(),
@@ -185,8 +184,7 @@ def _save(
         "seconds": state.seconds,
         "log": state.log,
     }
-    torch.save(content, buffer)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, checkpoint_bytes(content))
 
 
 def _resume(
@@ -198,7 +196,7 @@ def _resume(
 ) -> _State:
     if not path.exists():
         return _State()
-    content = torch.load(path, map_location=device, weights_only=True)
+    content = read_checkpoint(path, device)
     if PretrainConfig.model_validate(content["config"]) != config:
         raise UserError(f"{path} is of another config: choose another folder, or delete it to start anew.")
     model.load_state_dict(content["model"])

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from petl_bench.adapted import Frozen
 from petl_bench.backbone import VideoViT
+from petl_bench.checkpoint import UnusableCheckpoint
 from petl_bench.config import RunConfig
 from petl_bench.data import Batch, Loader, Manifest, TimeOrder, VideoData
 from petl_bench.data.prepared import open_prepared
@@ -30,6 +31,7 @@ from petl_bench.train.clock import Clock
 from petl_bench.train.evaluate import Scored, evaluate
 from petl_bench.train.failing import FailingAlone
 from petl_bench.train.memory import both_passes, step_memory
+from petl_bench.train.readability import Readability, TooManyUnreadable
 from petl_bench.train.trainee import Trainee
 
 READ_EVERY = 10  # steps between two looks at losses and times, each of which makes a GPU wait
@@ -53,6 +55,8 @@ class Lockstep:
         decoder: str = "auto",
         display: Display | None = None,
         stop: Callable[[], None] = lambda: None,
+        overwrite: bool = False,
+        readability: Readability | None = None,
     ) -> None:
         first = configs[0]
         self.recipe, self.seed = first.recipe, first.seed
@@ -63,6 +67,7 @@ class Lockstep:
         self.device = next(backbone.parameters()).device
         self.display = display or Display()
         self.stop = stop
+        self.readability = readability or Readability()
         bf16 = self.recipe.precision == "bf16" or (
             self.recipe.precision == "auto" and self.device.type == "cuda"
         )
@@ -93,13 +98,22 @@ class Lockstep:
         for config in configs:
             folder = RunFolder.of(out, config)
             trainee = Trainee(config, folder, backbone, self.steps, warmup, identity)
-            trainee.load()
+            self._resume(trainee, overwrite)
             trainee.spent.sessions += 1
             self.trainees.append(trainee)
         self.all = list(self.trainees)
         self._depths = self._depths_in_use()
         self.prefix, self.augment = Clock(self.device), Clock(self.device)
         self._waits: list[tuple[float, float]] = []  # of each batch: seconds waited for it, seconds it took
+
+    def _resume(self, t: Trainee, overwrite: bool) -> None:
+        try:
+            t.load()
+        except UnusableCheckpoint as error:
+            if not overwrite:
+                raise
+            self.display.say(f"{t.label}: the checkpoint was not used and is replaced: {error.why}")
+            error.file.unlink()
 
     def _loader(
         self, manifest: Manifest, batch_size: int, train: bool, time_order: TimeOrder = "kept"
@@ -124,6 +138,8 @@ class Lockstep:
                 self._step(step, batch)
                 step += 1
                 epoch_ends = step % self.steps_per_epoch == 0
+                if epoch_ends:
+                    self._end_epoch(step)
                 if step % READ_EVERY == 0 or epoch_ends:
                     self._read(line=True)
                     begun = self._spread_wall(begun)
@@ -137,7 +153,8 @@ class Lockstep:
                     saved = time.monotonic()
                 if not self.trainees:
                     break
-        except KeyboardInterrupt:  # may be inside a step: the last checkpoint on disk is the whole one
+        except (KeyboardInterrupt, TooManyUnreadable):
+            # the one may come inside a step, the other after steps without many clips: the last checkpoint stays
             raise
         except BaseException:
             self._read()
@@ -168,6 +185,9 @@ class Lockstep:
         active = [t for t in self.trainees if t.step == step]
         for t in active:
             t.unreadable.update(batch.unreadable)
+            t.lost.update(batch.unreadable)
+        if batch.unreadable and active:
+            self.readability.check(self._pass_text(step), active[0].lost, self._clips_of_epoch)
         if not len(batch.labels):  # every clip of it was broken; the step counts, so that resuming agrees
             for t in active:
                 t.step += 1
@@ -179,6 +199,21 @@ class Lockstep:
         for t in active:
             with self.failing_alone(t):
                 t.train_step(frozen, labels, self.precision)
+
+    @property
+    def _clips_of_epoch(self) -> int:
+        return min(self.steps_per_epoch * self.recipe.batch_size, len(self.data.train.clips))
+
+    def _pass_text(self, step: int) -> str:
+        return f"train, epoch {step // self.steps_per_epoch + 1}"
+
+    def _end_epoch(self, step: int) -> None:
+        """Say which clips an epoch went without."""
+        active = [t for t in self.trainees if t.step == step]
+        if active:
+            self.readability.end(self._pass_text(step - 1), active[0].lost, self._clips_of_epoch)
+        for t in active:
+            t.lost.clear()
 
     def _depths_in_use(self) -> list[int]:
         return sorted({t.model.first_block for t in self.trainees if "vit" not in t.model.owned})
@@ -273,7 +308,7 @@ class Lockstep:
         loader = self._loader(manifest, size, train=False, time_order=time_order)
         self.display.begin(task, len(loader))
         try:
-            return evaluate(
+            scored, unreadable = evaluate(
                 trainees,
                 self.backbone,
                 loader,
@@ -284,6 +319,8 @@ class Lockstep:
             )
         finally:
             loader.close()
+        self.readability.end(task, unreadable, len(manifest.clips))
+        return scored, unreadable
 
     def test(self) -> tuple[dict[str, tuple[Metrics, Scored]], set[str]]:
         """The test split, once, for every method that reached its last step: with the frames of each clip in

@@ -11,10 +11,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from petl_bench.backbone import VideoViT, load_backbone
 from petl_bench.compiler import check_compiler
@@ -29,6 +27,8 @@ from petl_bench.plan_text import counted, plan_text
 from petl_bench.records import RunRecord
 from petl_bench.results import RunFolder
 from petl_bench.train.lockstep import Lockstep
+from petl_bench.train.readability import MAX_UNREADABLE, Readability
+from petl_bench.train.run_settings import differences
 from petl_bench.train.scribe import Scribe
 
 
@@ -46,6 +46,9 @@ class Options:
     decoder: str = "auto"
     test: bool = True  # touch the test split after the last step
     overwrite: bool = False
+    max_unreadable: float = (
+        MAX_UNREADABLE  # share of a pass's clips that may be left out before the run fails
+    )
     display: Display = field(default_factory=Display)
 
 
@@ -73,7 +76,8 @@ def run_all(configs: list[RunConfig], options: Options) -> list[RunRecord]:
         the records of all configs, in their order.
 
     Raises:
-        UserError: bad input; a finished run with other settings in the same folder.
+        UserError: bad input; a finished run with other settings in the same folder; clips that cannot be read.
+        MachineError: a disk, memory or a limit that fails; what was trained is kept.
         Interrupted: after SIGINT or SIGTERM; what was trained is kept.
     """
     device = choose_device(options.device)
@@ -137,11 +141,9 @@ def _is_done(config: RunConfig, options: Options) -> bool:
     record = folder.read_record()
     if record is None:
         return False
-    there, here = _compared(record.config, config)
     if options.overwrite:
         return False
-    if there != here:
-        changed = ", ".join(_differences(there, here)[:4])
+    if changed := ", ".join(differences(record.config, config)[:4]):
         raise UserError(
             f"{folder.path} holds a run with other settings ({changed}). Choose another --out or --suite, "
             "or pass --overwrite to replace it."
@@ -156,43 +158,11 @@ def _make_room(config: RunConfig, options: Options) -> None:
     if record is None:
         return
     if options.overwrite:
-        there, here = _compared(record.config, config)
-        if record.status != "running" or there != here:
+        if record.status != "running" or differences(record.config, config):
             for file in (folder.record_file, folder.checkpoint_file, folder.log_file, folder.adapter_file):
                 file.unlink(missing_ok=True)
     elif record.status == "failed":
         folder.checkpoint_file.unlink(missing_ok=True)
-
-
-def _compared(recorded: dict[str, Any], config: RunConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Both configs as dumped, without how the rate was found and where prepared frames lie: these are no part of
-    what was run. Whether frames were prepared is in the record and in checkpoints."""
-    return _essential(_as_now(recorded)), _essential(config.model_dump(mode="json"))
-
-
-def _essential(config: dict[str, Any]) -> dict[str, Any]:
-    dataset = config.get("dataset")
-    if isinstance(dataset, dict):
-        dataset = {k: v for k, v in dataset.items() if k != "prepared"}
-    return {**config, "dataset": dataset, "selection": None}
-
-
-def _as_now(config: dict[str, Any]) -> dict[str, Any]:
-    """A record's config with the defaults of fields that it is older than."""
-    try:
-        return RunConfig.model_validate(config).model_dump(mode="json")
-    except ValidationError:
-        return config
-
-
-def _differences(old: object, new: object, path: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return [
-            d
-            for key in {**old, **new}
-            for d in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
-        ]
-    return [] if old == new else [f"{path}: {old} there, {new} here"]
 
 
 def _run_group(
@@ -210,6 +180,8 @@ def _run_group(
         decoder=options.decoder,
         display=display,
         stop=stop,
+        overwrite=options.overwrite,
+        readability=Readability(options.max_unreadable, display.say),
     )
     display.say(
         f"{first.suite}: {first.dataset.name}, seed {first.seed}, {first.backbone.name}: "

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import torch
-from safetensors.torch import save as save_safetensors
 
 from petl_bench import __version__, provenance
+from petl_bench.adapter_file import Adapter, adapter_bytes
 from petl_bench.costs import Profile, profile
 from petl_bench.data import decoder_version
 from petl_bench.records import Clips, Cost, Metrics, Provenance, RunRecord
@@ -102,10 +100,7 @@ class Scribe:
         )
 
     def finish(self, t: Trainee, tested: tuple[Metrics, Scored] | None, unreadable: set[str]) -> None:
-        state = {k: v.detach().cpu().contiguous() for k, v in t.model.state_dict().items()}
-        # one entry: several would be written in an order that changes from run to run
-        header = json.dumps({"method": t.config.method.name, "label": t.label})
-        adapter = save_safetensors(state, metadata={"petl_bench": header})
+        adapter = adapter_bytes(Adapter(t.config.method.name, t.label, t.model.state_dict()))
         write_atomic(t.folder.adapter_file, adapter)
         t.write_log()
         metrics, cost = None, None

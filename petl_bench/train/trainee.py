@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from petl_bench.adapted import AdaptedViT, Frozen
 from petl_bench.backbone import VideoViT
+from petl_bench.checkpoint import UnusableCheckpoint, checkpoint_bytes, read_checkpoint
 from petl_bench.config import Recipe, RunConfig
 from petl_bench.errors import UserError
 from petl_bench.kernels import set_plain
@@ -20,6 +20,7 @@ from petl_bench.method import Method, build, make_method, seed_of
 from petl_bench.results import RunFolder, write_atomic
 from petl_bench.train.clock import Clock
 from petl_bench.train.objective import Objective
+from petl_bench.train.run_settings import differences, settings_of
 
 
 class Diverged(ArithmeticError):
@@ -117,7 +118,8 @@ class Trainee:
         self.clock = Clock(device)
         self.step = 0
         self.spent = Spent()
-        self.unreadable: set[str] = set()
+        self.unreadable: set[str] = set()  # ids of the clips that could not be read in any epoch
+        self.lost: set[str] = set()  # the same of this epoch
         self.validation_unreadable: set[str] = set()
         self.validated = 0  # step of the last validation
         self.validation_top1: float | None = None
@@ -195,51 +197,56 @@ class Trainee:
 
     def save(self) -> None:
         """Write a checkpoint, and the log up to it. Both are replaced whole."""
-        buffer = io.BytesIO()
-        torch.save(
-            {
-                "identity": self.identity,
-                "step": self.step,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "spent": vars(self.spent),
-                "unreadable": sorted(self.unreadable),
-                "validation_unreadable": sorted(self.validation_unreadable),
-                "validated": self.validated,
-                "window": self.window,
-                "validation_top1": self.validation_top1,
-            },
-            buffer,
-        )
-        write_atomic(self.folder.checkpoint_file, buffer.getvalue())
+        content = {
+            "settings": settings_of(self.config),
+            "identity": self.identity,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "spent": vars(self.spent),
+            "unreadable": sorted(self.unreadable),
+            "lost": sorted(self.lost),
+            "validation_unreadable": sorted(self.validation_unreadable),
+            "validated": self.validated,
+            "window": self.window,
+            "validation_top1": self.validation_top1,
+            "log": "".join(self._lines),
+        }
+        write_atomic(self.folder.checkpoint_file, checkpoint_bytes(content))
         self.write_log()
 
     def write_log(self) -> None:
         write_atomic(self.folder.log_file, "".join(self._lines))
 
     def load(self) -> bool:
-        """Go on from the folder's checkpoint, if there is one. Raises UserError for one that cannot be read."""
+        """Go on from the folder's checkpoint, if there is one.
+
+        Raises:
+            UnusableCheckpoint: it is damaged, or of other settings, data or weights; nothing of it was used.
+            UserError: it does not fit this version of the method.
+        """
         file = self.folder.checkpoint_file
         if not file.exists():
             return False
-        device = next(self.model.parameters()).device
+        state = read_checkpoint(file, next(self.model.parameters()).device)
+        if changed := differences(state["settings"], self.config):
+            raise UnusableCheckpoint(file, f"it is of a run with other settings ({', '.join(changed[:4])})")
+        before = state["identity"]
+        if changed := [k for k in {**before, **self.identity} if before.get(k) != self.identity.get(k)]:
+            raise UnusableCheckpoint(file, f"the {' and the '.join(changed)} changed since")
         try:
-            state = torch.load(file, map_location=device, weights_only=True)
-            before = state["identity"]
-            changed = [k for k in {**before, **self.identity} if before.get(k) != self.identity.get(k)]
-            if changed:
-                raise UserError(f"the {' and the '.join(changed)} changed since")
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-        except Exception as error:  # a torn or foreign file can fail in any way
-            raise UserError(f"{file} cannot be used: {error}. Delete it to start the run again.") from None
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{file} does not fit the method as it is now: {error}. Delete it to start the run again."
+            ) from None
         self.step = state["step"]
         self.spent = Spent(**state["spent"])
-        self.unreadable = set(state["unreadable"])
+        self.unreadable, self.lost = set(state["unreadable"]), set(state["lost"])
         self.validation_unreadable = set(state["validation_unreadable"])
         self.validated = state["validated"]
         self.window = state["window"]
         self.validation_top1 = state["validation_top1"]
-        lines = (line for line in self.folder.read_log() if line["step"] <= self.step)
-        self._lines = [json.dumps(line) + "\n" for line in lines]
+        self._lines = state["log"].splitlines(keepends=True)
         return True

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from petl_bench.config import LearningRates, RunConfig
+from petl_bench.config import LearningRates, MethodConfig, RunConfig, parse_set, validated
 from petl_bench.errors import UserError
+from petl_bench.idle import check_tunable
 from petl_bench.results import RunFolder, write_atomic
 from petl_bench.suite import Request, expand
 from petl_bench.train.run import Options, run_all
@@ -24,6 +25,7 @@ def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
     Returns:
         the files, one for each data set.
     """
+    check_tunable(parse_set(request.changes))
     configs = expand(request)
     if configs[0].recipe.validation == 0:
         raise UserError("recipe.validation is 0: there is no validation part to choose learning rates on.")
@@ -60,7 +62,9 @@ def tune(request: Request, grid: list[float], options: Options) -> list[Path]:
 
 
 def _variant(config: RunConfig, rate: float) -> RunConfig:
-    method = config.method.model_copy(update={"lr": rate, "label": f"{config.method.label}@{rate:g}"})
+    label = f"{config.method.label}@{rate:g}"
+    fields = {**config.method.model_dump(), "lr": rate, "label": label}
+    method = validated(MethodConfig, fields, f"Method {label!r}")
     return config.model_copy(update={"method": method, "selection": None})
 
 
