@@ -332,7 +332,7 @@ def test_files_by_other_endings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("augment_on", ["workers", "device"])
 def test_frames_of_clips_go_forwards(augment_on: str, tmp_path: Path) -> None:
     write(tmp_path / "train.txt", "a.mp4 0\nb.mp4 1\n")
-    write(tmp_path / "test.txt", "a.mp4 1\n")
+    write(tmp_path / "test.txt", "a.mp4 0\n")
     for name in "ab":
         write_file(tmp_path / f"{name}.mp4", numbered_frames(32, 48, 48), g="8")
     data = _open(config("list", tmp_path, 2, sampling={"frames": 8}, views={"temporal": 2}))

@@ -12,7 +12,7 @@ from report_runs import record, write_run
 
 from petl_bench.report.cautions import cautions_of
 from petl_bench.report.collect import Row, compare
-from petl_bench.report.intervals import Interval
+from petl_bench.report.intervals import Interval, t_quantile
 from petl_bench.report.judge import decide
 from petl_bench.report.paired import paired, single
 from petl_bench.report.paper_numbers import Paper
@@ -155,3 +155,24 @@ def test_numbers_that_one_of_two_runs_has(tmp_path: Path) -> None:
     assert not found.values
     assert found.dropped == ("seed 0: not measured in b", "seed 1: not measured in a")
     assert single(both["b"], lambda run: run.metrics.top1_shuffled).values == {1: 40.0}
+
+
+@pytest.mark.parametrize("how", [{}, {"as": "ratio"}])
+@pytest.mark.parametrize("measure", ["compute_seconds", "peak_memory_mb"])
+def test_costs_are_compared_on_one_machine_alone(measure: str, how: dict[str, str], tmp_path: Path) -> None:
+    asked = claim(measure=measure, than="full", below=1000.0, runs=1, **how)
+    same = [*runs("st_adapter", 90.0), *runs("full", 90.0)]
+    (found,) = judged(tmp_path / "same", same, asked)
+    assert found.verdict == "supported"
+    other = [*runs("st_adapter", 90.0), *runs("full", 90.0, provenance__device="NVIDIA H100")]
+    (found,) = judged(tmp_path / "other", other, asked)
+    assert found.verdict == "not enough runs" and "device differs" in found.missing[0]
+    (found,) = judged(tmp_path / "top1", other, claim(than="full", within=1.0, runs=1))
+    assert found.verdict == "supported"  # an accuracy hangs on no machine
+
+
+def test_quantiles_that_make_no_sense_are_refused() -> None:
+    for probability, freedom in ((0.49, 3), (1.0, 3), (0.9, 0), (0.9, -1)):
+        with pytest.raises(ValueError, match=f"probability {probability}, {freedom} degrees"):
+            t_quantile(probability, freedom)
+    assert t_quantile(0.5, 1) == pytest.approx(0, abs=1e-9)

@@ -53,7 +53,7 @@ TESTS = [
     (
         "petl_bench/report",
         "intervals paired judge",
-        "test_report_intervals test_report_both_sides test_report_claims",
+        "test_report_intervals test_report_both_sides test_report_claims test_report_claim_needs",
     ),
     (
         "petl_bench/report",
