@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from multiprocessing import forkserver
 from typing import Any, Literal
@@ -29,7 +29,7 @@ from petl_bench.data.packed import Decoded, PackedClips
 from petl_bench.data.prepared import PreparedCache, open_clip
 from petl_bench.data.sampling import train_indices, view_indices
 from petl_bench.dataset_config import DatasetConfig
-from petl_bench.machine import MachineError, errors_of_machine, is_of_machine, tried_again
+from petl_bench.machine import MachineError, errors_of_machine, tried_again
 
 TimeOrder = Literal["kept", "reversed", "shuffled"]
 AugmentOn = Literal["workers", "device"]
@@ -246,7 +246,7 @@ class Loader:
             self._batches = (self._read_here(keys) for keys in batches)
         for _ in batches:
             self._check(turn)
-            with _workers_that_fail():
+            with _workers_that_fail() if self._workers else nullcontext():
                 batch = next(self._batches)
             if isinstance(batch, MachineError):
                 raise batch
@@ -286,13 +286,14 @@ def _workers_that_fail() -> Iterator[None]:
     try:
         with errors_of_machine("the processes that read clips"):
             yield
-    except RuntimeError as error:
+    except (RuntimeError, EOFError, FileNotFoundError, BrokenPipeError) as error:
+        # DataLoader notices that a worker is gone, or the connection does over which it hands tensors
         why = str(error).split("\n")[0]
-        if "DataLoader worker" not in why and not is_of_machine(error.__cause__ or error):
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in why:
             raise
         raise MachineError(
-            f"a process that reads clips is gone: {why} Fewer --workers take less memory; `petl-bench datasets check` "
-            "finds clips that crash the decoder"
+            f"a process that reads clips is gone: {why or type(error).__name__}. Fewer --workers take less memory; "
+            "`petl-bench datasets check` finds clips that crash the decoder"
         ) from error
 
 
