@@ -124,7 +124,7 @@ def test_what_the_user_says_of_custom_data_holds(tmp_path: Path) -> None:
     file.write_text(yaml.safe_dump({**raw, "recipe": {"epochs": 3}}))
     (run,) = expand(Request(None, ["linear_probe"], [str(file)]))
     assert (run.recipe.epochs, run.recipe.batch_size, run.recipe.lr_batch) == (3, 64, 256)
-    file.write_text(yaml.safe_dump({**raw, "recipe": {"lr": 2e-3, "validation": 0.5}}))
+    file.write_text(yaml.safe_dump({**raw, "recipe": {"lr": 2e-3, "validation": 0.05}}))
     (run,) = expand(Request(None, ["linear_probe"], [str(file)]))
     assert (run.recipe.lr, run.recipe.lr_batch, run.recipe.epochs) == (2e-3, None, 50)
 
