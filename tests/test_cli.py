@@ -89,6 +89,8 @@ def test_bad_input_ends_with_2_and_a_message(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setattr(sys, "argv", ["petl-bench", *args])
+    # what makes workers would start in this folder and outlive it
+    monkeypatch.setattr("petl_bench.train.run.expect_workers", lambda: None)
     with pytest.raises(SystemExit) as end:
         main()
     said = capsys.readouterr().err

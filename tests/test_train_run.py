@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 import torch
 
+from petl_bench.backbone import load_backbone
 from petl_bench.config import BackboneConfig, MethodConfig, Recipe, RunConfig
-from petl_bench.data import VideoData
+from petl_bench.data import VideoData, open_data
 from petl_bench.dataset_config import DatasetConfig
 from petl_bench.errors import UserError
 from petl_bench.train import run as runner
+from petl_bench.train.lockstep import Lockstep
 from petl_bench.train.run import Interrupted, Options, choose_device, run_all
+from petl_bench.train.scribe import Scribe
 
 
 def test_only_runs_on_the_same_batches_are_in_one_lockstep(
@@ -82,6 +85,25 @@ def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(choose_device("auto")) == "cpu"
     with pytest.raises(UserError, match="torch sees 0 GPUs"):
         choose_device("cuda")
+
+
+def test_precision_on_a_cpu(tmp_path: Path, squares: DatasetConfig, tiny: BackboneConfig) -> None:
+    """bf16 where it is asked for, and nowhere else; the record says it."""
+    found = {}
+    for asked in ("auto", "fp32", "bf16"):
+        recipe = Recipe.model_validate({"epochs": 1, "batch_size": 4, "precision": asked})
+        config = RunConfig(
+            suite=asked,
+            method=MethodConfig(name="prompt"),
+            dataset=squares,
+            backbone=tiny,
+            recipe=recipe,
+            seed=0,
+        )
+        running = Lockstep([config], tmp_path, open_data(squares, 0.1), load_backbone(tiny))
+        found[asked] = running.precision
+        assert Scribe(running, "auto").base["precision"] == str(running.precision).removeprefix("torch.")
+    assert found == {"auto": torch.float32, "fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
