@@ -27,6 +27,7 @@ SHOWN = {
     (0, 1, 1, 0): "ACBD",  # mirrored at the falling diagonal
     (0, -1, -1, 0): "DBCA",  # mirrored at the rising one
 }
+SIZES = {"video": (48, 64), "small video": (32, 48), "default video": (48, 64), "large video": (96, 128)}
 COLOURS = {"A": (255, 0, 0), "B": (0, 255, 0), "C": (0, 0, 255), "D": (255, 255, 255)}
 IDENTITY = struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
 
@@ -82,7 +83,7 @@ def test_rotations_in_matroska(turn: int, tmp_path: Path) -> None:
 
 
 def _write(path: Path, streams: list[str]) -> Path:
-    """A file with streams in this order: a video of 48 x 64 numbered frames, a smaller one, covers, sound."""
+    """A file with streams in this order. All are marked as defaults unless one is called so."""
     with av.open(str(path), "w") as container:
         made: list[Any] = []
         for kind in streams:
@@ -90,11 +91,11 @@ def _write(path: Path, streams: list[str]) -> Path:
                 made.append(container.add_stream("aac", rate=48000))
                 continue
             stream: Any = container.add_stream("libx264" if "video" in kind else "mjpeg", rate=12)
-            stream.height, stream.width = {"video": (48, 64), "small video": (32, 48)}.get(kind, (200, 200))
+            stream.height, stream.width = SIZES.get(kind, (200, 200))
             stream.pix_fmt = "yuv420p" if "video" in kind else "yuvj420p"
             if kind == "marked cover":
                 stream.disposition = av.stream.Disposition.attached_pic
-            if kind == "video":
+            elif kind == "default video" or "default video" not in streams:
                 stream.disposition = av.stream.Disposition.default
             made.append(stream)
         for kind, stream in zip(streams, made, strict=True):
@@ -127,6 +128,7 @@ def _write(path: Path, streams: list[str]) -> Path:
         ["sound", "cover", "video"],
         ["small video", "video"],
         ["video", "small video"],
+        ["large video", "default video"],
         ["cover", "small video", "sound", "video", "marked cover"],
     ],
     ids=", ".join,
