@@ -12,15 +12,24 @@ from petl_bench.data.isolated import Outcome
 
 
 def run_here(
-    function: Callable[[Any], Any], items: Sequence[Any], *, jobs: int, timeout: float
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    *,
+    jobs: int,
+    timeout: float,
+    name: Callable[[Any], str] = str,
 ) -> Generator[tuple[int, Outcome[Any]], None, None]:
     """As `run_isolated`, for work that neither crashes nor hangs."""
-    writers = prepare._writers  # of a process; each run has new processes
-    for writer in writers.values():
-        writer.close()
-    writers.clear()
+    close_writers()  # each run has new processes
     for position, item in enumerate(items):
         yield position, Outcome("done", function(item))
+
+
+def close_writers() -> None:
+    """Close the files that preparing in this process has open."""
+    for writer in prepare._writers.values():
+        writer.close()
+    prepare._writers.clear()
 
 
 def use_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from one_process import close_writers
 from video_files import all_frames, barred_frames, read_number, write_file
 from video_kinds import B_FRAMES, CLOSED_HEVC, KINDS, LENGTH, OPEN_HEVC
 
@@ -114,6 +115,7 @@ def test_check_prepare_and_training_read_the_same_frames(kind: str, tmp_path: Pa
     raw = FrameFormat(kind="raw", quality=None)
     (tmp_path / "cache").mkdir()
     made = prepare_clip(clip, tmp_path / "cache", raw, "auto")
+    close_writers()
     assert made.placed is not None, made
     with closing(PreparedVideo(tmp_path / "cache", made.placed, raw)) as prepared:
         assert np.array_equal(prepared.frames(range(prepared.frame_count)), reference)

@@ -84,7 +84,7 @@ def test_add_check_and_run_tell_the_same(home: Path, tmp_path: Path) -> None:
 
 def test_nothing_is_said_where_nothing_is_amiss(home: Path, tmp_path: Path) -> None:
     touch(*(tmp_path / split / c / f"{i}.mp4" for split in ("train", "test") for c in "ab" for i in range(3)))
-    assert len(_petl("add", "mine", "--root", str(tmp_path))) == 5
+    assert len(_petl("add", "mine", "--root", str(tmp_path))) == 6
     assert open_data(config("folders", tmp_path, 2), 0.3).notice == ""
 
 
