@@ -60,9 +60,14 @@ TESTS = [
         "collect conditions cautions measure",
         "test_report_numbers test_report_both_sides test_report_studies test_report_intervals",
     ),
-    ("petl_bench/train", "objective", "test_objective test_lockstep"),
-    ("petl_bench/train", "scribe", "test_record_times test_lockstep"),
-    ("petl_bench/train", "trainee lockstep evaluate", "test_record_times test_lockstep"),
+    ("petl_bench/train", "objective", "test_objective test_plain_loop"),
+    ("petl_bench/train", "scribe", "test_record_times test_plain_loop test_lockstep"),
+    (
+        "petl_bench/train",
+        "trainee lockstep evaluate",
+        "test_parameter_groups test_plain_loop test_train_times test_record_times test_train_run "
+        "faults/test_unreadable_share faults/test_damaged_checkpoints test_lockstep",
+    ),
 ]
 
 
