@@ -33,6 +33,17 @@ def test_two_heads_against_loops() -> None:
     assert torch.allclose(probabilities[:, 3:].sum(1), torch.ones(6, dtype=torch.float64))
 
 
+def test_probabilities_of_views_sum_to_one_in_each_head() -> None:
+    """Whatever stands before the outputs, such as clips and views."""
+    logits = torch.randn(2, 3, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    for row, found in zip(
+        logits.view(6, 7).tolist(), Objective((3, 4)).probabilities(logits).view(6, 7), strict=True
+    ):
+        verbs, nouns = ([math.exp(x) for x in part] for part in (row[:3], row[3:]))
+        expected = [x / sum(verbs) for x in verbs] + [x / sum(nouns) for x in nouns]
+        assert found.tolist() == pytest.approx(expected)
+
+
 def test_smoothing_of_two_heads_against_loops() -> None:
     """Each head has its own even share: 0.2 / 3 of a verb, 0.2 / 4 of a noun."""
     logits = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

@@ -37,7 +37,11 @@ TESTS = [
         "test_methods_reference test_methods_start",
     ),
     ("petl_bench", "block", "test_methods_reference"),
-    ("petl_bench", "adapted", "test_methods_reference test_adapted test_methods_start test_kernels"),
+    (
+        "petl_bench",
+        "adapted",
+        "test_methods_reference test_adapted test_methods_start test_parameter_groups test_kernels",
+    ),
     ("petl_bench", "metrics", "test_metrics"),
     ("petl_bench", "config suite", "test_suite_precedence test_suites test_config"),
     ("petl_bench/data", "sampling", "test_data_sampling"),
