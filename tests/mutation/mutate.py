@@ -34,7 +34,7 @@ TESTS = [
     (
         "methods",
         "_divided_attention adapter attentional_pooling full linear_probe lora partial prompt st_adapter temporal",
-        "test_methods_reference test_methods_start",
+        "test_methods_reference test_methods_start test_parameter_groups faults/test_config_bounds",
     ),
     ("petl_bench", "block", "test_methods_reference"),
     (
