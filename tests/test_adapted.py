@@ -80,6 +80,7 @@ def test_hooks_of_linear_slots_live_for_one_call() -> None:
         (0.5, None, [0, 1]),
         (1.0, None, [0, 1]),  # the backward pass begins with the last
         (0.2, [1], []),
+        (0.3, [1], [1]),  # of the two behind the prefix, not of three
         (0.5, [1], [1]),
         (1.0, [1], [1]),
     ],

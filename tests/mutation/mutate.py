@@ -40,7 +40,7 @@ TESTS = [
     (
         "petl_bench",
         "adapted",
-        "test_methods_reference test_adapted test_methods_start test_parameter_groups test_kernels",
+        "test_methods_reference test_adapted test_methods_start test_parameter_groups",
     ),
     ("petl_bench", "metrics", "test_metrics"),
     ("petl_bench", "config suite", "test_suite_precedence test_suites test_config"),
