@@ -14,6 +14,7 @@ SCHEMA_VERSION = 1
 # method -> what it did before a setting existed whose default today is something else: a record without the
 # setting was made so, and must not pass for a run with today's default
 OLDER_DEFAULTS: dict[str, dict[str, Any]] = {"full": {"fresh_lr": 1.0}}
+OLDER_DATASET = {"interpolation": "bilinear"}  # likewise, fields of a data set's config
 
 
 class Frozen(BaseModel):
@@ -169,6 +170,9 @@ class RunRecord(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _with_older_defaults(cls, data: Any) -> Any:
+        match data:
+            case {"config": {"dataset": dict(dataset)}}:
+                data = {**data, "config": {**data["config"], "dataset": {**OLDER_DATASET, **dataset}}}
         match data:
             case {"method": str(name), "settings": dict(used), "config": {"method": dict(method)}}:
                 older = {k: v for k, v in OLDER_DEFAULTS.get(name, {}).items() if k not in used}

@@ -68,3 +68,15 @@ def test_an_older_run_does_not_pass_for_one_with_the_new_default(
         run_all([config], Options(out=tmp_path))
     (asked,) = small_runs("full", changes=("full.fresh_lr=1.0",))
     assert [r.settings["fresh_lr"] for r in run_all([asked], Options(out=tmp_path))] == [1.0]  # it is done
+
+
+def test_clips_were_resized_bilinearly_before_that_was_recorded(small_runs: MakeRuns, tmp_path: Path) -> None:
+    (config,) = small_runs("partial")
+    data = json.loads(older_record(config, {"last": 1}))
+    file = tmp_path / "record.json"
+    for given, expected in ((None, "bilinear"), ("bicubic", "bicubic")):
+        data["config"]["dataset"].pop("interpolation", None)
+        if given:
+            data["config"]["dataset"]["interpolation"] = given
+        file.write_text(json.dumps(data))
+        assert read_record(file).config["dataset"]["interpolation"] == expected

@@ -20,7 +20,17 @@ from pathlib import Path
 from mutants import Mutant
 
 TREE = Path(__file__).resolve().parents[2]
-COPIED = ("petl_bench", "methods", "configs", "results", "tests", "docs", "pyproject.toml", "README.md", "Makefile")
+COPIED = (
+    "petl_bench",
+    "methods",
+    "configs",
+    "results",
+    "tests",
+    "docs",
+    "pyproject.toml",
+    "README.md",
+    "Makefile",
+)
 PRELOADED = """torch torch.utils.data torchvision.transforms timm open_clip numpy pandas matplotlib.pyplot PIL.Image av
 decord yaml pydantic.main pydantic.types rich.console rich.progress rich.table typer safetensors.torch fvcore.nn
 platformdirs concurrent.futures.process multiprocessing.forkserver hypothesis pytest _pytest.junitxml pdb
