@@ -222,8 +222,14 @@ def test_a_second_process_uses_what_the_first_one_made(
     other = start(60)
     folder = Rendering(_source(60, 4), tmp_path / "data").folder
     _wait((folder / "train" / "000000.mp4").exists)
+    os.kill(other.pid, signal.SIGSTOP)  # else it may be done before this process looks
     texts: list[str] = []
-    rendered_clips(_source(60, 4), tmp_path / "data", lambda done, total, text: texts.append(text.split()[0]))
+
+    def progress(done: int, total: int, text: str) -> None:
+        os.kill(other.pid, signal.SIGCONT)
+        texts.append(text.split()[0])
+
+    rendered_clips(_source(60, 4), tmp_path / "data", progress)
     assert set(texts) == {"waiting"}
     out, error = other.communicate(timeout=60)
     assert out.endswith("complete 60\n"), error

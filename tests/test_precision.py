@@ -68,7 +68,13 @@ def test_a_second_lockstep_copies_whole_weights(
     tmp_path: Path, small_runs: Callable[..., list[RunConfig]]
 ) -> None:
     """Methods that train copies of frozen weights start from float32, whatever ran before on the same backbone."""
-    bf16 = ("recipe.precision=bf16",)
+    few = (
+        "dataset.source.train_clips=16",
+        "dataset.source.test_clips=16",
+        "recipe.validation=0",
+        "recipe.epochs=1",
+    )
+    bf16 = ("recipe.precision=bf16", *few)
     first, second = small_runs("full", seeds=(0, 1), changes=bf16)
     (beside,) = small_runs("st_adapter", changes=bf16)  # runs on the frozen weights themselves
     records = run_all([first, beside, second], Options(tmp_path / "both", workers=0))
